@@ -1,0 +1,24 @@
+//! What the wire may say: every byte a stranger can send is read here, and only read.
+//!
+//! - [`authority`]: which host a request is for (RFC 9112 3.2, RFC 9113 8.3.1)
+//! - [`origin`]: the `Origin` field (RFC 6454 7)
+//! - [`handshake`]: the opening handshake of WebSocket, both halves (RFC 6455 4)
+//! - [`hop`]: fields that belong to one connection only (RFC 9110 7.6.1)
+//! - [`forwarded`]: who the client was, in `Forwarded` and `X-Forwarded-*` (RFC 7239)
+//! - [`frame`], [`scan`], [`close`]: frame headers, the watcher of one direction, close codes (RFC 6455 5
+//!   and 7.4)
+//!
+//! Purity is the rule of this folder: no socket, no clock, no randomness, no global state, no panic on any
+//! input. What comes out depends on the arguments alone, so all of it can be tested with tables and random
+//! bytes. Time and seeds, where a caller needs them, are passed in. Nothing here decides policy: it says
+//! what was written and whether that may be written; routes, limits and answers are made elsewhere.
+
+pub mod authority;
+pub mod close;
+pub mod forwarded;
+pub mod frame;
+pub mod handshake;
+pub mod hop;
+mod list;
+pub mod origin;
+pub mod scan;
