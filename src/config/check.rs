@@ -1,0 +1,240 @@
+//! From words to meaning: defaults, uniqueness, references between tables.
+//!
+//! Every function returns `None` only for what has already been reported, and looks at everything before it
+//! does: one round of corrections must be enough. A table that is wrong in itself still counts as there for
+//! those that refer to it. Files named here are not opened: that is for whoever loads them.
+
+mod pools;
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use self::pools::{KnownPools, pools};
+use super::file::{
+    CertificateWords, DrainWords, FileWords, LimitsWords, ListenerWords, LogWords, MetricsWords, RouteWords,
+    ServerWords, TcpWords, TlsWords,
+};
+use super::reader::{Found, Reader};
+use super::syntax::Name;
+use super::words::List;
+use super::{
+    At, Certificate, Config, Drain, HostMatch, Limits, Listener, Log, PathMatch, Pem, Place, Route, Server,
+    Tcp, Tls, defaults,
+};
+
+/// The configuration that a file means. Relative paths start at `base`. `None` when something is wrong, which
+/// is reported.
+pub fn check(words: FileWords, base: &Path, reader: &mut Reader) -> Option<Config> {
+    let mut addresses = Unique::default();
+    let listeners = listeners(words.listeners, base, &mut addresses, reader);
+    let metrics = metrics(words.metrics, &mut addresses, reader);
+    let known = match &words.pools {
+        Found::Written(pools) => Some(KnownPools::new(&pools.value)),
+        // One problem, not one for each route.
+        Found::Absent | Found::Wrong => None,
+    };
+    let routes = routes(words.routes, known.as_ref(), reader);
+    let pools = pools(words.pools, reader);
+    Some(Config {
+        server: server(words.server.or(ServerWords::default())?)?,
+        limits: limits(words.limits.or(LimitsWords::default())?)?,
+        tcp: tcp(words.tcp.or(TcpWords::default())?)?,
+        metrics: metrics?,
+        log: log(words.log.or(LogWords::default())?)?,
+        listeners: listeners?,
+        routes: routes?,
+        pools: pools?,
+        sources: reader.problems().sources().clone(),
+    })
+}
+
+fn server(words: ServerWords) -> Option<Server> {
+    let drain = words.drain.or(DrainWords::default())?;
+    Some(Server {
+        workers: words.workers.or(defaults::WORKERS)?,
+        drain: Drain {
+            delay: drain.delay.or(defaults::DRAIN_DELAY)?,
+            deadline: drain.deadline.or(defaults::DRAIN_DEADLINE)?,
+        },
+    })
+}
+
+fn limits(words: LimitsWords) -> Option<Limits> {
+    Some(Limits {
+        connections_max: words.connections_max.or(defaults::CONNECTIONS_MAX)?,
+        tunnels_max: words.tunnels_max.or(defaults::TUNNELS_MAX)?,
+        head_bytes_max: words.head_bytes_max.or(defaults::HEAD_BYTES_MAX)?,
+        head_fields_max: words.head_fields_max.or(defaults::HEAD_FIELDS_MAX)?,
+        head_timeout: words.head_timeout.or(defaults::HEAD_TIMEOUT)?,
+        tls_handshake_timeout: words.tls_handshake_timeout.or(defaults::TLS_HANDSHAKE_TIMEOUT)?,
+    })
+}
+
+fn tcp(words: TcpWords) -> Option<Tcp> {
+    Some(Tcp {
+        keepalive: words.keepalive.or(defaults::KEEPALIVE)?,
+        user_timeout: words.user_timeout.or(defaults::USER_TIMEOUT)?,
+    })
+}
+
+fn log(words: LogWords) -> Option<Log> {
+    Some(Log {
+        format: words.format.or(defaults::LOG_FORMAT)?,
+        level: words.level.or(defaults::LOG_LEVEL)?,
+        access: words.access.or(defaults::LOG_ACCESS)?,
+    })
+}
+
+fn metrics(
+    words: Found<MetricsWords>,
+    addresses: &mut Unique<SocketAddr>,
+    reader: &mut Reader,
+) -> Option<Option<At<SocketAddr>>> {
+    let Some(words) = words.optional()? else {
+        return Some(None);
+    };
+    let address = words.value.address.written()?;
+    free_address(&address, addresses, reader);
+    Some(Some(address))
+}
+
+fn listeners(
+    words: Found<List<ListenerWords, 1>>,
+    base: &Path,
+    addresses: &mut Unique<SocketAddr>,
+    reader: &mut Reader,
+) -> Option<Vec<Listener>> {
+    let mut names = Unique::default();
+    all(words.written()?.value.0.into_iter().map(|words| {
+        let ListenerWords { name, address, tls, trusted_networks } = words.value;
+        let name = name.written().map(|name| free_name("listener", name, &mut names, reader));
+        let address = address.written();
+        if let Some(address) = &address {
+            free_address(address, addresses, reader);
+        }
+        Some(Listener {
+            name: name?,
+            address: address?,
+            tls: match tls.optional()? {
+                Some(words) => Some(self::tls(words.value, base)?),
+                None => None,
+            },
+            trusted_networks: trusted_networks
+                .or(List(Vec::new()))?
+                .0
+                .into_iter()
+                .map(|net| net.value)
+                .collect(),
+        })
+    }))
+}
+
+fn tls(words: TlsWords, base: &Path) -> Option<Tls> {
+    let certificates = all(words.certificates.written()?.value.0.into_iter().map(|words| {
+        let CertificateWords { cert, key } = words.value;
+        let [cert, key] = [cert, key].map(|path| {
+            path.written().map(|At { value, place }| At { value: Pem::File(base.join(value.0)), place })
+        });
+        Some(Certificate { cert: cert?, key: key? })
+    }));
+    Some(Tls { certificates: certificates?, min_version: words.min_version.or(defaults::TLS_MIN_VERSION)? })
+}
+
+fn routes(
+    words: Found<List<RouteWords, 1>>,
+    pools: Option<&KnownPools>,
+    reader: &mut Reader,
+) -> Option<Vec<Route>> {
+    let mut names = Unique::default();
+    let mut matches = Unique::default();
+    all(words.written()?.value.0.into_iter().map(|At { value: words, place: header }| {
+        let name = words.name.written().map(|name| free_name("route", name, &mut names, reader));
+        let place = words.path.place().or(words.host.place()).cloned().unwrap_or(header);
+        let host = words.host.or(HostMatch::Any);
+        let path = words.path.or(PathMatch::Prefix("/".to_owned()));
+        if let (Some(host), Some(path)) = (&host, &path)
+            && let Some(first) = matches.taken((host.clone(), path.clone()), &place)
+        {
+            let remedy = format!("the route on line {} has both: change one of them", reader.line(&first));
+            reader.report(&place, "another route serves the same host and path", remedy);
+        }
+        let pool = words.pool.written().map(plain);
+        if let (Some(pool), Some(known)) = (&pool, pools) {
+            known.expect(pool, reader);
+        }
+        let origins = words.origins.optional();
+        Some(Route {
+            name: name?,
+            host: host?,
+            path: path?,
+            origins: origins?.map(|list| list.value.0.into_iter().map(|origin| origin.value).collect()),
+            pool: pool?,
+            idle_timeout: words.idle_timeout.or(defaults::IDLE_TIMEOUT)?,
+            half_close_timeout: words.half_close_timeout.or(defaults::HALF_CLOSE_TIMEOUT)?,
+        })
+    }))
+}
+
+/// All of them, or `None` if one is. Unlike `collect`, it goes through all, so that all their problems are
+/// reported.
+fn all<T>(parts: impl Iterator<Item = Option<T>>) -> Option<Vec<T>> {
+    let mut complete = Some(Vec::new());
+    for part in parts {
+        match (&mut complete, part) {
+            (Some(list), Some(part)) => list.push(part),
+            _ => complete = None,
+        }
+    }
+    complete
+}
+
+/// Values of which there may be only one, and where each was first.
+struct Unique<K>(HashMap<K, Place>);
+
+impl<K> Default for Unique<K> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<K: Hash + Eq> Unique<K> {
+    /// Where the value was first, if it was; else remembers it.
+    fn taken(&mut self, value: K, place: &Place) -> Option<Place> {
+        if let Some(first) = self.0.get(&value) {
+            return Some(first.clone());
+        }
+        self.0.insert(value, place.clone());
+        None
+    }
+}
+
+fn plain(name: At<Name>) -> At<String> {
+    At { value: name.value.0, place: name.place }
+}
+
+fn free_name(noun: &str, name: At<Name>, names: &mut Unique<String>, reader: &mut Reader) -> At<String> {
+    let name = plain(name);
+    if let Some(first) = names.taken(name.value.clone(), &name.place) {
+        let message = format!("another {noun} is named `{}`", name.value);
+        let remedy = format!("the one on line {} has the name: choose another", reader.line(&first));
+        reader.report(&name.place, message, remedy);
+    }
+    name
+}
+
+fn free_address(address: &At<SocketAddr>, addresses: &mut Unique<SocketAddr>, reader: &mut Reader) {
+    // Port 0 is a new port each time.
+    if address.value.port() == 0 {
+        return;
+    }
+    if let Some(first) = addresses.taken(address.value, &address.place) {
+        let (earlier, later) = match first.span.start < address.place.span.start {
+            true => (&first, &address.place),
+            false => (&address.place, &first),
+        };
+        let remedy = format!("line {} binds it: choose another port", reader.line(earlier));
+        reader.report(later, format!("`{}` is bound already", address.value), remedy);
+    }
+}

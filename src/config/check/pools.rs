@@ -1,0 +1,104 @@
+//! Pools: backends, probes, and the names that routes refer to.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Unique, all};
+use crate::config::file::{BackendWords, HealthWords, PoolWords, ProbeKind};
+use crate::config::problem::{nearest, one_of, shown};
+use crate::config::reader::{Found, Reader};
+use crate::config::words::{List, Named};
+use crate::config::{At, Backend, BackendAddress, Health, HealthKind, Pool, defaults, syntax};
+
+pub fn pools(words: Found<Named<PoolWords>>, reader: &mut Reader) -> Option<BTreeMap<String, Pool>> {
+    let pools = all(words.written()?.value.0.into_iter().map(|entry| {
+        let name = entry.name;
+        let named = syntax::name(&name.value);
+        if let Err(wrong) = &named {
+            reader.report(&name.place, &wrong.message, &wrong.remedy);
+        }
+        let pool = pool(name, entry.table?, reader)?;
+        named.ok().map(|_| (pool.name.value.clone(), pool))
+    }));
+    Some(pools?.into_iter().collect())
+}
+
+fn pool(name: At<String>, words: PoolWords, reader: &mut Reader) -> Option<Pool> {
+    let backends = backends(words.backends, reader);
+    let health = match words.health.optional() {
+        Some(Some(words)) => health(&name.value, words, reader).map(Some),
+        Some(None) => Some(None),
+        None => None,
+    };
+    Some(Pool {
+        name,
+        balance: words.balance.or(defaults::BALANCE)?,
+        backends: backends?,
+        health: health?,
+        connect_timeout: words.connect_timeout.or(defaults::CONNECT_TIMEOUT)?,
+        handshake_timeout: words.handshake_timeout.or(defaults::HANDSHAKE_TIMEOUT)?,
+        response_timeout: words.response_timeout.or(defaults::RESPONSE_TIMEOUT)?,
+    })
+}
+
+fn backends(words: Found<List<BackendWords, 1>>, reader: &mut Reader) -> Option<Vec<Backend>> {
+    let mut addresses: Unique<BackendAddress> = Unique::default();
+    all(words.written()?.value.0.into_iter().map(|entry| {
+        let BackendWords(words) = entry.value;
+        let address = words.address.written()?;
+        if let Some(first) = addresses.taken(address.value.clone(), &address.place) {
+            let message =
+                format!("`{}` is already a backend of this pool", shown(&address.value.to_string()));
+            let remedy = format!("remove it, or raise the weight of the one on line {}", reader.line(&first));
+            reader.report(&address.place, message, remedy);
+        }
+        Some(Backend { address, weight: words.weight.or(defaults::WEIGHT)? })
+    }))
+}
+
+fn health(pool: &str, words: At<HealthWords>, reader: &mut Reader) -> Option<Health> {
+    let At { value: words, place } = words;
+    let path = words.path.optional();
+    let kind = words.kind.written().and_then(|kind| match (kind.value, path?) {
+        (ProbeKind::Tcp, None) => Some(HealthKind::Tcp),
+        (ProbeKind::Http, Some(path)) => Some(HealthKind::Http { path: path.value.0 }),
+        (ProbeKind::Tcp, Some(path)) => {
+            let remedy = "remove it, or write kind = \"http\"";
+            reader.report(&path.place, "a probe of kind \"tcp\" has no `path`", remedy);
+            None
+        }
+        (ProbeKind::Http, None) => {
+            let message = format!("`pools.{}.health` has no `path`", shown(pool));
+            reader.report_missing(&place, message, "add what a probe asks for, such as path = \"/health\"");
+            None
+        }
+    });
+    Some(Health {
+        kind: kind?,
+        interval: words.interval.or(defaults::HEALTH_INTERVAL)?,
+        timeout: words.timeout.or(defaults::HEALTH_TIMEOUT)?,
+        rise: words.rise.or(defaults::HEALTH_RISE)?,
+        fall: words.fall.or(defaults::HEALTH_FALL)?,
+    })
+}
+
+/// The pools that the file names, wrong ones included.
+pub struct KnownPools(BTreeSet<String>);
+
+impl KnownPools {
+    pub fn new(pools: &Named<PoolWords>) -> Self {
+        Self(pools.0.iter().map(|entry| entry.name.value.clone()).collect())
+    }
+
+    /// Reports a reference to a pool that the file does not name.
+    pub fn expect(&self, pool: &At<String>, reader: &mut Reader) {
+        let names = || self.0.iter().map(String::as_str);
+        if self.0.is_empty() || self.0.contains(&pool.value) {
+            return;
+        }
+        let remedy = match nearest(&pool.value, names()) {
+            Some(near) => format!("did you mean `{}`?", shown(near)),
+            None => format!("write {}, or add `[pools.{}]`", one_of(names()), pool.value),
+        };
+        reader.report_missing(&pool.place, format!("there is no pool `{}`", pool.value), remedy);
+    }
+}

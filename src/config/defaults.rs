@@ -1,0 +1,65 @@
+//! What holds when a key is not written. `config/full.toml` shows every one of these; a test holds it to
+//! them.
+
+use std::time::Duration;
+
+use super::{Balance, LogFormat, LogLevel, TlsVersion};
+
+/// `server.workers`: one worker per core.
+pub const WORKERS: Option<usize> = None;
+/// `server.drain.delay`: time for load balancers to see that `/readyz` fails.
+pub const DRAIN_DELAY: Duration = Duration::from_secs(2);
+/// `server.drain.deadline`: time for tunnels to end by themselves.
+pub const DRAIN_DEADLINE: Duration = Duration::from_secs(5 * 60);
+
+/// `limits.connections_max`: from the descriptor limit.
+pub const CONNECTIONS_MAX: Option<usize> = None;
+/// `limits.tunnels_max`: from the descriptor limit.
+pub const TUNNELS_MAX: Option<usize> = None;
+/// `limits.head_bytes_max`: large cookies fit.
+pub const HEAD_BYTES_MAX: usize = 32 * 1024;
+/// `limits.head_fields_max`: browsers send about twenty.
+pub const HEAD_FIELDS_MAX: usize = 100;
+/// `limits.head_timeout`: slow mobile networks fit, slow senders on purpose do not.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// `limits.tls_handshake_timeout`: a few round trips.
+pub const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// `tcp.keepalive`: below the idle timers of common middleboxes.
+pub const KEEPALIVE: Option<Duration> = Some(Duration::from_secs(30));
+/// `tcp.user_timeout`: a peer that went away is noticed within a minute.
+pub const USER_TIMEOUT: Option<Duration> = Some(Duration::from_secs(60));
+
+/// `log.format`
+pub const LOG_FORMAT: LogFormat = LogFormat::Text;
+/// `log.level`
+pub const LOG_LEVEL: LogLevel = LogLevel::Info;
+/// `log.access`
+pub const LOG_ACCESS: bool = true;
+
+/// `listeners.tls.min_version`
+pub const TLS_MIN_VERSION: TlsVersion = TlsVersion::V1_2;
+
+/// `routes.idle_timeout`: longer than any heartbeat in use.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+/// `routes.half_close_timeout`: time to answer a close, and to send what is left.
+pub const HALF_CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// `pools.NAME.balance`: tunnels stay, so what counts is how many are open.
+pub const BALANCE: Balance = Balance::LeastConnections;
+/// `pools.NAME.backends`: the weight of a backend that is only an address.
+pub const WEIGHT: u32 = 1;
+/// `pools.NAME.health.interval`
+pub const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
+/// `pools.NAME.health.timeout`
+pub const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
+/// `pools.NAME.health.rise`
+pub const HEALTH_RISE: u32 = 2;
+/// `pools.NAME.health.fall`
+pub const HEALTH_FALL: u32 = 3;
+/// `pools.NAME.connect_timeout`: one lost SYN is sent again within it.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// `pools.NAME.handshake_timeout`
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// `pools.NAME.response_timeout`: a long poll fits.
+pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);

@@ -1,0 +1,260 @@
+//! The words as the operator writes them: every table and every key of the language, declared once.
+//!
+//! A key's first line of documentation is shown when the key is missing. What is not written is `Absent`
+//! here; [`check`](super::check) fills in the [`defaults`](super::defaults) and compares tables with each
+//! other.
+
+use std::net::SocketAddr;
+
+use ipnet::IpNet;
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::reader::{Found, Reader, Word, words};
+use super::shape::Shape;
+use super::syntax::{FilePath, Name, ProbePath};
+use super::units::{Delay, IdleTimeout, KernelTimer, Size, Timeout};
+use super::words::{Auto, List, Named, Number, Off, choices};
+use super::{
+    At, BackendAddress, Balance, HostMatch, LogFormat, LogLevel, OriginMatch, PathMatch, TlsVersion,
+};
+
+/// A count that has no natural limit: 1 to a hundred million.
+type Count = Number<1, 100_000_000>;
+
+words! {
+    /// A configuration file.
+    struct FileWords = "this file" {
+        /// The process: workers, stopping.
+        optional server: ServerWords,
+        /// Bounds that hold for the whole process.
+        optional limits: LimitsWords,
+        /// Options of every TCP socket.
+        optional tcp: TcpWords,
+        /// Where metrics and health are served; absent: nowhere.
+        optional metrics: MetricsWords,
+        /// What is logged, and how.
+        optional log: LogWords,
+        /// The sockets to bind, at least one.
+        required listeners: List<ListenerWords, 1>,
+        /// What is served and where it goes, at least one.
+        required routes: List<RouteWords, 1>,
+        /// The backends, under names that routes use.
+        required pools: Named<PoolWords>,
+    }
+}
+
+words! {
+    /// `[server]`
+    struct ServerWords = "`[server]`" {
+        /// Worker threads, 1 to 1,024; default `"auto"`: one per core.
+        optional workers: Auto<Number<1, 1_024>>,
+        /// How the process stops.
+        optional drain: DrainWords,
+    }
+}
+
+words! {
+    /// `server.drain`
+    struct DrainWords = "`server.drain`" {
+        /// From the failing `/readyz` to the closing of the listeners, up to 7d; default 2s.
+        optional delay: Delay,
+        /// From the closing of the listeners to the cutting of what is left, up to 7d; default 5m.
+        optional deadline: Timeout,
+    }
+}
+
+words! {
+    /// `[limits]`
+    struct LimitsWords = "`[limits]`" {
+        /// Client connections at once; default `"auto"`: from the descriptor limit.
+        optional connections_max: Auto<Count>,
+        /// Tunnels at once; default `"auto"`: from the descriptor limit.
+        optional tunnels_max: Auto<Count>,
+        /// Size of a request's or response's head, 8KiB to 1MiB; default 32KiB.
+        optional head_bytes_max: Size<8_192, 1_048_576>,
+        /// Header fields of a request or response, 1 to 1,000; default 100.
+        optional head_fields_max: Number<1, 1_000>,
+        /// From the first wait for a request to the end of its head, up to 7d; default 10s.
+        optional head_timeout: Timeout,
+        /// From accept to the end of the TLS handshake, up to 7d; default 10s.
+        optional tls_handshake_timeout: Timeout,
+    }
+}
+
+words! {
+    /// `[tcp]`
+    struct TcpWords = "`[tcp]`" {
+        /// Idle time before keep-alive probes, and between them, 1s to 9h, or `"off"`; default 30s.
+        optional keepalive: Off<KernelTimer>,
+        /// How long sent bytes may stay unacknowledged, up to 7d, or `"off"`; default 60s.
+        optional user_timeout: Off<Timeout>,
+    }
+}
+
+words! {
+    /// `[metrics]`
+    struct MetricsWords = "`[metrics]`" {
+        /// The IP address and port of `/metrics`, `/healthz` and `/readyz`.
+        required address: SocketAddr,
+    }
+}
+
+words! {
+    /// `[log]`
+    struct LogWords = "`[log]`" {
+        /// `"text"` or `"json"`; default text.
+        optional format: LogFormat,
+        /// `"error"`, `"warn"`, `"info"`, `"debug"` or `"trace"`; default info.
+        optional level: LogLevel,
+        /// Whether each tunnel and each refused request leaves a record; default true.
+        optional access: bool,
+    }
+}
+
+words! {
+    /// `[[listeners]]`
+    struct ListenerWords = "`[[listeners]]`" {
+        /// The listener's name in metrics and logs.
+        required name: Name,
+        /// The IP address and port to bind; port 0 takes any free one.
+        required address: SocketAddr,
+        /// Certificates; absent: plain text.
+        optional tls: TlsWords,
+        /// Peers whose forwarding fields are believed: IP addresses and networks; default none.
+        optional trusted_networks: List<IpNet, 0>,
+    }
+}
+
+words! {
+    /// `listeners.tls`
+    struct TlsWords = "`listeners.tls`" {
+        /// Certificates, chosen by SNI; the first is the default.
+        required certificates: List<CertificateWords, 1>,
+        /// The oldest version that is spoken, `"1.2"` or `"1.3"`; default 1.2.
+        optional min_version: TlsVersion,
+    }
+}
+
+words! {
+    /// An entry of `listeners.tls.certificates`
+    struct CertificateWords = "a certificate" {
+        /// The PEM file of the chain, leaf first; relative to this file.
+        required cert: FilePath,
+        /// The PEM file of the key; relative to this file.
+        required key: FilePath,
+    }
+}
+
+words! {
+    /// `[[routes]]`
+    struct RouteWords = "`[[routes]]`" {
+        /// The route's name in metrics and logs.
+        required name: Name,
+        /// The host it serves: exact, or `*.example.com`; absent: every host.
+        optional host: HostMatch,
+        /// The path it serves: exact, or a prefix that ends in `/*`; absent: every path.
+        optional path: PathMatch,
+        /// Who may open a WebSocket: origins, `"null"`, `"absent"`; absent: anyone.
+        optional origins: List<OriginMatch, 1>,
+        /// The pool that answers, one of `[pools.NAME]`.
+        required pool: Name,
+        /// How long a tunnel may live without a byte in either direction, up to 30d; default 1h.
+        optional idle_timeout: IdleTimeout,
+        /// How long one direction may go on after the other ended, up to 7d; default 30s.
+        optional half_close_timeout: Timeout,
+    }
+}
+
+words! {
+    /// `[pools.NAME]`
+    struct PoolWords = "`[pools.NAME]`" {
+        /// `"least-connections"` or `"round-robin"`; default least-connections.
+        optional balance: Balance,
+        /// The backends, at least one: `"host:port"`, or a table with a weight.
+        required backends: List<BackendWords, 1>,
+        /// How backends are probed; absent: not at all.
+        optional health: HealthWords,
+        /// From the first packet to an established connection, up to 7d; default 2s.
+        optional connect_timeout: Timeout,
+        /// From the WebSocket handshake's request to the head of its answer, up to 7d; default 10s.
+        optional handshake_timeout: Timeout,
+        /// From a plain request's last byte to the head of its answer, up to 7d; default 60s.
+        optional response_timeout: Timeout,
+    }
+}
+
+words! {
+    /// `pools.NAME.health`
+    struct HealthWords = "`pools.NAME.health`" {
+        /// What a probe does: `"tcp"` connects, `"http"` asks for a path.
+        required kind: ProbeKind,
+        /// What an HTTP probe asks for; required with `"http"`, refused with `"tcp"`.
+        optional path: ProbePath,
+        /// From the end of one probe to the start of the next, up to 7d; default 5s.
+        optional interval: Timeout,
+        /// How long one probe may take, up to 7d; default 2s.
+        optional timeout: Timeout,
+        /// Successes in a row until a backend is up, 1 to 100; default 2.
+        optional rise: Number<1, 100>,
+        /// Failures in a row until a backend is down, 1 to 100; default 3.
+        optional fall: Number<1, 100>,
+    }
+}
+
+words! {
+    /// An entry of `backends` that is a table.
+    struct WeightedBackendWords = "a backend" {
+        /// `IP:port`, or `name:port`.
+        required address: BackendAddress,
+        /// Its share, 1 to 1,000; default 1.
+        optional weight: Number<1, 1_000>,
+    }
+}
+
+/// An entry of `backends`: an address, or a table.
+#[derive(Clone, Debug)]
+pub struct BackendWords(pub WeightedBackendWords);
+
+impl Word for BackendWords {
+    const SHAPE: &'static Shape = &Shape::Either(&[BackendAddress::SHAPE, WeightedBackendWords::SHAPE]);
+
+    fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader) -> Option<Self> {
+        match value.get_ref() {
+            DeValue::Table(_) => WeightedBackendWords::read(value, reader).map(Self),
+            DeValue::String(_) => {
+                let address = BackendAddress::read(value, reader)?;
+                let address = Found::Written(At { value: address, place: reader.place(value.span()) });
+                Some(Self(WeightedBackendWords { address, weight: Found::Absent }))
+            }
+            _ => {
+                reader.report_kind(value, Self::SHAPE);
+                None
+            }
+        }
+    }
+}
+
+/// `pools.NAME.health.kind`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProbeKind {
+    /// Connects.
+    Tcp,
+    /// Asks for a path.
+    Http,
+}
+
+choices!(ProbeKind { "tcp" => Self::Tcp, "http" => Self::Http, });
+choices!(LogFormat { "json" => Self::Json, "text" => Self::Text, });
+choices!(LogLevel {
+    "error" => Self::Error,
+    "warn" => Self::Warn,
+    "info" => Self::Info,
+    "debug" => Self::Debug,
+    "trace" => Self::Trace,
+});
+choices!(TlsVersion { "1.2" => Self::V1_2, "1.3" => Self::V1_3, });
+choices!(Balance {
+    "round-robin" => Self::RoundRobin,
+    "least-connections" => Self::LeastConnections,
+});

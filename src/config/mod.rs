@@ -1,0 +1,337 @@
+//! Configuration: from the words in a file to checked meaning.
+//!
+//! Three steps, three types. [`mod@file`] holds the words as the operator wrote them, each with its place.
+//! [`check`] turns them into a [`Config`], or into every problem the file has. `state::build` makes the snapshot
+//! that the data plane reads. A value of a type in this module is valid: nothing below asks again.
+//!
+//! [`Config::load`] is the way in. [`reader`] reads tables that [`mod@file`] declares out of [`words`], [`units`]
+//! and text with a [`syntax`]; [`shape`] describes the same language to whoever documents it.
+//!
+//! Values that can still fail later (an address to bind, a certificate to load) keep their [`Place`], so that the later
+//! error shows the same line.
+
+mod broken;
+pub mod check;
+pub mod defaults;
+pub mod file;
+pub mod load;
+pub mod problem;
+pub mod reader;
+pub mod shape;
+pub mod syntax;
+pub mod units;
+pub mod words;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+pub use problem::{Place, Problem, Problems, Sources};
+
+/// A value and where it was written.
+#[derive(Clone, Debug)]
+pub struct At<T> {
+    /// The checked value.
+    pub value: T,
+    /// Where the operator wrote it; for a default, the table that lacks it.
+    pub place: Place,
+}
+
+/// One accepted configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The process: workers, stopping.
+    pub server: Server,
+    /// The bounds that hold for the whole process.
+    pub limits: Limits,
+    /// Options of every TCP socket.
+    pub tcp: Tcp,
+    /// The address of `/metrics`, `/healthz` and `/readyz`; `None` serves them nowhere.
+    pub metrics: Option<At<SocketAddr>>,
+    /// What is logged, and how.
+    pub log: Log,
+    /// Sockets to bind, at least one, names unique.
+    pub listeners: Vec<Listener>,
+    /// Routes, names unique, no two with the same match.
+    pub routes: Vec<Route>,
+    /// Pools by name.
+    pub pools: BTreeMap<String, Pool>,
+    /// The text behind every [`Place`].
+    pub sources: Sources,
+}
+
+/// `[server]`
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Worker threads; `None` is one per core.
+    pub workers: Option<usize>,
+    /// How the process stops.
+    pub drain: Drain,
+}
+
+/// `server.drain`: what happens between SIGTERM and the exit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drain {
+    /// From the failing `/readyz` to the closing of the listeners.
+    pub delay: Duration,
+    /// From the closing of the listeners to the cutting of what is left.
+    pub deadline: Duration,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Client connections at once; `None` derives it from the descriptor limit.
+    pub connections_max: Option<usize>,
+    /// Tunnels at once; `None` derives it from the descriptor limit.
+    pub tunnels_max: Option<usize>,
+    /// Bytes of a request's head, or of a response's.
+    pub head_bytes_max: usize,
+    /// Header fields of a request, or of a response.
+    pub head_fields_max: usize,
+    /// From the first wait for a request to the end of its head.
+    pub head_timeout: Duration,
+    /// From accept to the end of the TLS handshake.
+    pub tls_handshake_timeout: Duration,
+}
+
+/// `[tcp]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tcp {
+    /// Idle time before keep-alive probes, and between them; `None` sends none.
+    pub keepalive: Option<Duration>,
+    /// How long sent bytes may stay unacknowledged (TCP_USER_TIMEOUT); `None` leaves it to the kernel.
+    pub user_timeout: Option<Duration>,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// The shape of a line.
+    pub format: LogFormat,
+    /// The least important level that is written.
+    pub level: LogLevel,
+    /// Whether each tunnel and each refused request leaves a record.
+    pub access: bool,
+}
+
+/// The shape of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// Words and `key=value` pairs.
+    Text,
+}
+
+/// How important a line must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Something is broken.
+    Error,
+    /// Something will break, or was ignored.
+    Warn,
+    /// What the operator did, and what changed.
+    Info,
+    /// What each connection does.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// `[[listeners]]`: a bound socket and its TLS.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// Unique; the label in metrics and logs.
+    pub name: At<String>,
+    /// The address to bind.
+    pub address: At<SocketAddr>,
+    /// `None` speaks plain text.
+    pub tls: Option<Tls>,
+    /// Peers whose `X-Forwarded-*` and `Forwarded` fields are believed.
+    pub trusted_networks: Vec<IpNet>,
+}
+
+/// `listeners.tls`
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// Chosen by SNI; the first is the default. Never empty.
+    pub certificates: Vec<Certificate>,
+    /// The oldest version that is spoken.
+    pub min_version: TlsVersion,
+}
+
+/// The TLS versions that longhaul speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// RFC 5246.
+    V1_2,
+    /// RFC 8446.
+    V1_3,
+}
+
+/// A certificate chain and its key: PEM, from files or, in the demo, from memory.
+#[derive(Clone, Debug)]
+pub struct Certificate {
+    /// The chain, leaf first.
+    pub cert: At<Pem>,
+    /// The key: PKCS#8, SEC1 or PKCS#1.
+    pub key: At<Pem>,
+}
+
+/// Where PEM comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pem {
+    /// A file, its path made absolute against the configuration file's directory.
+    File(PathBuf),
+    /// The text itself (the demo's certificate).
+    Inline(String),
+}
+
+/// `[[routes]]`: a match, and what happens.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Unique; the route's identity.
+    pub name: At<String>,
+    /// The hosts it serves.
+    pub host: HostMatch,
+    /// The paths it serves.
+    pub path: PathMatch,
+    /// Who may open a WebSocket; `None` is anyone.
+    pub origins: Option<Vec<OriginMatch>>,
+    /// The name of a pool that exists.
+    pub pool: At<String>,
+    /// How long a tunnel may live without a byte in either direction.
+    pub idle_timeout: Duration,
+    /// How long one direction may go on after the other ended.
+    pub half_close_timeout: Duration,
+}
+
+/// Which hosts a route serves. Names are lower case, without port or trailing dot.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum HostMatch {
+    /// This one.
+    Exact(String),
+    /// Every name below: `*.example.com` is kept as `example.com`. Any number of labels, at least one.
+    Below(String),
+    /// Every host.
+    Any,
+}
+
+/// Which paths a route serves. Compared with the path as sent, without the query, not decoded.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PathMatch {
+    /// This one.
+    Exact(String),
+    /// `/ws/*` is kept as `/ws/`: everything that begins with it, and `/ws` itself. `/*` (`/`) is every path.
+    Prefix(String),
+}
+
+/// One entry of `origins` (RFC 6454), compared in lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OriginMatch {
+    /// `https://chat.example.com` or `https://chat.example.com:8443`; a default port is left out.
+    Exact(String),
+    /// `https://*.example.com`: scheme, the name below which any host matches, and the port when it is not the default.
+    Below {
+        /// `http` or `https`.
+        scheme: String,
+        /// `example.com`
+        domain: String,
+        /// `None` is the scheme's default.
+        port: Option<u16>,
+    },
+    /// `null`: a sandboxed frame, a local file.
+    Null,
+    /// `absent`: no `Origin` field, so not a browser.
+    Absent,
+}
+
+/// `[pools.NAME]`: backends, and how to choose.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    /// The table's key.
+    pub name: At<String>,
+    /// How a backend is chosen.
+    pub balance: Balance,
+    /// At least one, addresses unique.
+    pub backends: Vec<Backend>,
+    /// `None` never probes: backends count as up.
+    pub health: Option<Health>,
+    /// From the first packet to an established connection, for each backend tried.
+    pub connect_timeout: Duration,
+    /// From the request to the head of the answer of a WebSocket handshake, for each backend tried.
+    pub handshake_timeout: Duration,
+    /// The longest silence between a plain HTTP request's last byte and the head of its answer.
+    pub response_timeout: Duration,
+}
+
+/// How a pool chooses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Balance {
+    /// One after the other, as often as their weights say.
+    RoundRobin,
+    /// The fewest open tunnels and handshakes in flight by weight.
+    LeastConnections,
+}
+
+/// One entry of `backends`.
+#[derive(Clone, Debug)]
+pub struct Backend {
+    /// `IP:port`, or `name:port` that is resolved at each connect.
+    pub address: At<BackendAddress>,
+    /// Its share, 1 to 1,000.
+    pub weight: u32,
+}
+
+/// Where a backend listens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BackendAddress {
+    /// An IP address (IPv6 without brackets) or a host name in lower case.
+    pub host: String,
+    /// Not 0.
+    pub port: u16,
+}
+
+/// `pools.NAME.health`: how a backend is probed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// What one probe does.
+    pub kind: HealthKind,
+    /// From the end of one probe to the start of the next.
+    pub interval: Duration,
+    /// How long one probe may take.
+    pub timeout: Duration,
+    /// Successes in a row until a backend is up.
+    pub rise: u32,
+    /// Failures in a row until a backend is down.
+    pub fall: u32,
+}
+
+/// What one probe does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HealthKind {
+    /// A connection that opens.
+    Tcp,
+    /// `GET path` that answers 200 to 399.
+    Http {
+        /// Begins with `/`.
+        path: String,
+    },
+}
+
+impl std::fmt::Display for BackendAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Text with a syntax of its own: names, addresses, networks, hosts, paths, origins.
+//!
+//! Each is a pure function from text to meaning, or to what is wrong and what to write instead. Host names
+//! follow RFC 1123 (plus `_`, which container platforms use), URIs RFC 3986, origins RFC 6454. Nothing is
+//! resolved or opened here.
+
+mod address;
+
+use std::net::{Ipv6Addr, SocketAddr};
+
+use ipnet::IpNet;
+use toml::Spanned;
+use toml::de::DeValue;
+
+use self::address::{authority, backend_address, host_name, network, port_of, socket_address, without_port};
+use super::problem::{nearest, shown};
+use super::reader::{Reader, Word};
+use super::shape::Shape;
+use super::{BackendAddress, HostMatch, OriginMatch, PathMatch};
+
+/// What is wrong with a text, and what to write instead.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Wrong {
+    pub message: String,
+    pub remedy: String,
+}
+
+/// A name of a listener, route or pool: 1 to 63 letters, digits, `_`, `.` and `-`, a letter or digit first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name(pub String);
+
+/// The path of a file, not empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FilePath(pub String);
+
+/// What a probe asks for: a path, perhaps with a query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbePath(pub String);
+
+/// Makes a type the word that a syntax gives.
+macro_rules! text_words {
+    ($( $Type:ty = $what:literal, $parse:path; )+) => { $(
+        impl Word for $Type {
+            const SHAPE: &'static Shape = &Shape::Text($what);
+
+            fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader) -> Option<Self> {
+                let DeValue::String(text) = value.get_ref() else {
+                    reader.report_kind(value, Self::SHAPE);
+                    return None;
+                };
+                match $parse(text) {
+                    Ok(parsed) => Some(parsed),
+                    Err(Wrong { message, remedy }) => {
+                        reader.report(&reader.place(value.span()), message, remedy);
+                        None
+                    }
+                }
+            }
+        }
+    )+ };
+}
+
+text_words! {
+    Name = "a name", name;
+    FilePath = "a path", file_path;
+    ProbePath = "a path that begins with /", probe_path;
+    SocketAddr = "an IP address and a port", socket_address;
+    IpNet = "a network such as 10.0.0.0/8", network;
+    HostMatch = "a host such as chat.example.com or *.example.com", host;
+    PathMatch = "a path such as /ws or /ws/*", path;
+    OriginMatch = "an origin such as https://chat.example.com", origin;
+    BackendAddress = "a host and a port", backend_address;
+}
+
+fn wrong<T>(text: &str, what: &str, remedy: impl Into<String>) -> Result<T, Wrong> {
+    Err(Wrong { message: format!("\"{}\" {what}", shown(text)), remedy: remedy.into() })
+}
+
+/// A remedy that is a text to write.
+fn write(text: impl AsRef<str>) -> String {
+    format!("write \"{}\"", shown(text.as_ref()))
+}
+
+pub(super) fn name(text: &str) -> Result<Name, Wrong> {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+    let begins = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    if begins && text.len() <= 63 && text.bytes().all(inner) {
+        return Ok(Name(text.to_owned()));
+    }
+    wrong(text, "is not a name", "write up to 63 letters, digits, `_`, `.` or `-`, a letter or digit first")
+}
+
+fn file_path(text: &str) -> Result<FilePath, Wrong> {
+    if text.is_empty() || text.contains('\0') {
+        return wrong(text, "is not a path", "write the path of a file");
+    }
+    Ok(FilePath(text.to_owned()))
+}
+
+fn host(text: &str) -> Result<HostMatch, Wrong> {
+    if text == "*" {
+        return wrong(text, "is not a host", "leave `host` out to serve every host");
+    }
+    if let Some((_, rest)) = text.split_once("://") {
+        return wrong(text, "is a URL", write(without_port(authority(rest))));
+    }
+    if text.parse::<Ipv6Addr>().is_ok() {
+        return wrong(text, "is an IPv6 address without brackets", write(format!("[{text}]")));
+    }
+    if without_port(text) != text {
+        return wrong(text, "has a port", write(without_port(text)));
+    }
+    match text.strip_prefix("*.") {
+        Some(below) => Ok(HostMatch::Below(host_name(below)?)),
+        None => Ok(HostMatch::Exact(host_name(text)?)),
+    }
+}
+
+fn path(text: &str) -> Result<PathMatch, Wrong> {
+    if !text.starts_with('/') {
+        return wrong(text, "does not begin with /", write(format!("/{text}")));
+    }
+    if let Some((before, _)) = text.split_once(['?', '#']) {
+        return wrong(
+            text,
+            "has a query or a fragment",
+            format!("{}: only the path is compared", write(before)),
+        );
+    }
+    let prefix = text.strip_suffix('*').filter(|prefix| prefix.ends_with('/'));
+    let plain = prefix.unwrap_or(text);
+    if let Some((before, _)) = plain.split_once('*') {
+        let remedy = write(format!("{}/*", before.trim_end_matches('/')));
+        return wrong(text, "has a * that is not its last segment", remedy);
+    }
+    if !plain.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return wrong(text, "has a character that no request sends", "write it percent-encoded, such as %20");
+    }
+    Ok(match prefix {
+        Some(prefix) => PathMatch::Prefix(prefix.to_owned()),
+        None => PathMatch::Exact(text.to_owned()),
+    })
+}
+
+fn probe_path(text: &str) -> Result<ProbePath, Wrong> {
+    if !text.starts_with('/') {
+        return wrong(text, "does not begin with /", write(format!("/{text}")));
+    }
+    if let Some((before, _)) = text.split_once('#') {
+        return wrong(text, "has a fragment", write(before));
+    }
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return wrong(text, "has a character that no request sends", "write it percent-encoded, such as %20");
+    }
+    Ok(ProbePath(text.to_owned()))
+}
+
+fn origin(text: &str) -> Result<OriginMatch, Wrong> {
+    match text {
+        "null" => return Ok(OriginMatch::Null),
+        "absent" => return Ok(OriginMatch::Absent),
+        "*" => {
+            return wrong(text, "is not an origin", "leave `origins` out to allow every origin");
+        }
+        _ => {}
+    }
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return wrong(text, "has no scheme", write(format!("https://{text}")));
+    };
+    let scheme = scheme.to_ascii_lowercase();
+    if authority(rest) != rest {
+        return wrong(text, "has more than an origin has", write(format!("{scheme}://{}", authority(rest))));
+    }
+    if let "ws" | "wss" = scheme.as_str() {
+        let page = scheme.replace("ws", "http");
+        let remedy = format!("{}: the page's origin, not the socket's", write(format!("{page}://{rest}")));
+        return wrong(text, "is not an origin", remedy);
+    }
+    let default_port = match scheme.as_str() {
+        "http" => Some(80),
+        "https" => Some(443),
+        _ => None,
+    };
+    // Applications in a shell have schemes of their own, such as capacitor://localhost.
+    let valid = scheme.starts_with(|first: char| first.is_ascii_lowercase())
+        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'));
+    if default_port.is_none() && (!valid || nearest(&scheme, ["https"].into_iter()).is_some()) {
+        return wrong(text, "has an unknown scheme", write(format!("https://{rest}")));
+    }
+    let name = without_port(rest);
+    let port = match rest.get(name.len()..).and_then(|port| port.strip_prefix(':')) {
+        None => None,
+        Some(port) => match port_of(port) {
+            Some(port) => Some(port).filter(|port| Some(*port) != default_port),
+            None => return wrong(text, "has no valid port", "write a port from 1 to 65535"),
+        },
+    };
+    if let Some(below) = name.strip_prefix("*.") {
+        return Ok(OriginMatch::Below { scheme, domain: host_name(below)?, port });
+    }
+    let port = port.map_or_else(String::new, |port| format!(":{port}"));
+    Ok(OriginMatch::Exact(format!("{scheme}://{}{port}", host_name(name)?)))
+}

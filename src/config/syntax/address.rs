@@ -1,0 +1,140 @@
+//! Addresses, networks, host names.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use ipnet::IpNet;
+
+use super::{Wrong, write, wrong};
+use crate::config::BackendAddress;
+
+/// `IP:port`.
+pub fn socket_address(text: &str) -> Result<SocketAddr, Wrong> {
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        return wrong(text, "has no port", write(SocketAddr::new(ip, 8080).to_string()));
+    }
+    if let Some(port) = port_of(text) {
+        return wrong(
+            text,
+            "has no IP address",
+            format!("{} for every address", write(format!("0.0.0.0:{port}"))),
+        );
+    }
+    let (host, port) = text.rsplit_once(':').map_or((text, None), |(host, port)| (host, port_of(port)));
+    let port = port.unwrap_or(8080);
+    match host {
+        "" | "*" => {
+            let every = write(format!("0.0.0.0:{port}"));
+            wrong(text, "has no IP address", format!("{every} or \"[::]:{port}\" for every address"))
+        }
+        "localhost" => wrong(text, "is not an IP address", write(format!("127.0.0.1:{port}"))),
+        _ => wrong(
+            text,
+            "is not an IP address and a port",
+            "write an address such as \"0.0.0.0:8080\" or \"[::]:8080\"",
+        ),
+    }
+}
+
+/// `IP/bits`, or an IP address.
+pub fn network(text: &str) -> Result<IpNet, Wrong> {
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        return Ok(IpNet::from(ip));
+    }
+    match text.parse::<IpNet>() {
+        Ok(net) if net == net.trunc() => Ok(net),
+        Ok(net) => wrong(text, "has bits beyond its prefix", write(net.trunc().to_string())),
+        Err(_) => wrong(text, "is not a network", "write an IP address, or a network such as \"10.0.0.0/8\""),
+    }
+}
+
+/// `host:port`.
+pub fn backend_address(text: &str) -> Result<BackendAddress, Wrong> {
+    if let Some((scheme, rest)) = text.split_once("://") {
+        let secure = matches!(scheme, "https" | "wss");
+        let address = authority(rest);
+        let address = match without_port(address) == address {
+            true => format!("{address}:{}", if secure { 443 } else { 80 }),
+            false => address.to_owned(),
+        };
+        if secure {
+            let remedy = format!("{}: backends are reached without TLS", write(address));
+            return wrong(text, "is a URL", remedy);
+        }
+        return wrong(text, "is a URL", write(address));
+    }
+    if authority(text) != text {
+        return wrong(text, "has more than a host and a port", write(authority(text)));
+    }
+    if text.parse::<Ipv6Addr>().is_ok() {
+        return wrong(text, "is an IPv6 address without brackets", write(format!("[{text}]:8080")));
+    }
+    let host = without_port(text);
+    let Some(port) = text.get(host.len()..).and_then(|port| port.strip_prefix(':')) else {
+        return wrong(text, "has no port", write(format!("{text}:8080")));
+    };
+    let Some(port) = port_of(port) else {
+        return wrong(text, "has no valid port", "write a port from 1 to 65535");
+    };
+    let host = host_name(host)?;
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    Ok(BackendAddress { host, port })
+}
+
+/// A host in lower case, without trailing dot. IP addresses in their canonical form, IPv6 in brackets.
+pub fn host_name(text: &str) -> Result<String, Wrong> {
+    if let Some(inner) = text.strip_prefix('[') {
+        return match inner.strip_suffix(']').and_then(|inner| inner.parse::<Ipv6Addr>().ok()) {
+            Some(ip) => Ok(format!("[{ip}]")),
+            None => wrong(text, "is not an IPv6 address in brackets", "write an address such as \"[::1]\""),
+        };
+    }
+    let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+    if !name.is_ascii() {
+        return wrong(text, "is not ASCII", "write the name as DNS has it (xn--…)");
+    }
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    if name.contains('*') {
+        return wrong(text, "has a * that is not its first label", "write a host such as \"*.example.com\"");
+    }
+    if name.len() > 253 || !name.split('.').all(label) {
+        return wrong(text, "is not a host", "write a host name or an IP address");
+    }
+    // A name whose last label is a number is an IPv4 address, or nothing (RFC 1123 2.1).
+    let numeric = name.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
+    if numeric && name.parse::<Ipv4Addr>().is_err() {
+        return wrong(
+            text,
+            "is not an IPv4 address",
+            "write four numbers from 0 to 255, such as \"10.0.0.1\"",
+        );
+    }
+    Ok(name)
+}
+
+/// What stands before the path, query and fragment of a URI without its scheme (RFC 3986 3.2).
+pub fn authority(text: &str) -> &str {
+    text.split(['/', '?', '#']).next().unwrap_or_default()
+}
+
+/// What stands before the colon of the port. An IPv6 address is expected in brackets.
+pub fn without_port(text: &str) -> &str {
+    let colon = match text.starts_with('[') {
+        true => text.find("]:").map(|bracket| bracket + 1),
+        false => text.rfind(':'),
+    };
+    colon.and_then(|colon| text.get(..colon)).unwrap_or(text)
+}
+
+/// 1 to 65535, digits only.
+pub fn port_of(text: &str) -> Option<u16> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|port| digits && *port != 0)
+}

@@ -1,0 +1,321 @@
+//! The whole way from text to [`Config`]: the examples, the wrong files, and text that is neither.
+
+mod random;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use toml::de::{DeTable, DeValue};
+
+use super::file::FileWords;
+use super::shape::{Key, Shape};
+use super::*;
+
+const FULL: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/config/full.toml"));
+const MINIMAL: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/config/minimal.toml"));
+
+const LISTENER: &str = "[[listeners]]\nname = \"l\"\naddress = \"127.0.0.1:1\"\n";
+const ROUTE: &str = "[[routes]]\nname = \"r\"\npool = \"p\"\n";
+const POOL: &str = "[pools.p]\nbackends = [\"127.0.0.1:2\"]\n";
+
+fn parse(text: &str) -> Result<Config, Problems> {
+    Config::parse("longhaul.toml", text, Path::new("/etc/longhaul"))
+}
+
+/// What is wrong, as the expectations write it.
+fn described(problems: &Problems) -> Vec<String> {
+    let describe = |problem: &Problem| {
+        let (line, column) = problems.sources().line_column(&problem.place);
+        format!("{line}:{column} {} => {}", problem.message, problem.remedy)
+    };
+    problems.iter().map(describe).collect()
+}
+
+#[test]
+fn wrong_files_are_explained() {
+    let cases = include_str!("tests/wrong.txt").split("\n--- ").skip(1);
+    let mut count = 0;
+    for case in cases {
+        let (rest, case) = case.split_once('\n').unwrap();
+        let mut text = String::new();
+        let mut expected = Vec::new();
+        for line in case.lines() {
+            match line.strip_prefix("=> ") {
+                Some(problem) => expected.push(problem),
+                None => text.extend([line, "\n"]),
+            }
+        }
+        for part in rest.split_whitespace() {
+            text.push_str(match part {
+                "nothing" => "",
+                "listener" => LISTENER,
+                "route" => ROUTE,
+                "pool" => POOL,
+                other => panic!("{other} is not a part of a file"),
+            });
+        }
+        assert_eq!(described(&parse(&text).unwrap_err()), expected, "in\n{text}");
+        count += 1;
+    }
+    assert!(count > 60, "only {count} cases were read");
+}
+
+#[test]
+fn a_file_that_is_only_short_is_right() {
+    assert!(parse(&[LISTENER, ROUTE, POOL].concat()).is_ok());
+}
+
+#[test]
+fn every_problem_is_reported_at_once_and_in_order() {
+    let text = r#"[server]
+workers = 0
+[[listeners]]
+name = "public"
+adress = "0.0.0.0:80"
+[[routes]]
+name = "chat"
+pool = "chta"
+idle_timeout = 60
+[pools.chat]
+backends = ["ws://10.0.0.1:8080"]
+"#;
+    let expected = r#"error: `workers` cannot be 0
+ --> longhaul.toml:2:11
+  |
+2 | workers = 0
+  |           ^
+  |
+  = help: write a whole number from 1 to 1024, or "auto"
+
+error: `[[listeners]]` has no `address`
+ --> longhaul.toml:3:1
+  |
+3 | [[listeners]]
+  | ^^^^^^^^^^^^^
+  |
+  = help: add `address`: the IP address and port to bind; port 0 takes any free one
+
+error: `adress` is not a key of `[[listeners]]`
+ --> longhaul.toml:5:1
+  |
+5 | adress = "0.0.0.0:80"
+  | ^^^^^^
+  |
+  = help: did you mean `address`?
+
+error: there is no pool `chta`
+ --> longhaul.toml:8:8
+  |
+8 | pool = "chta"
+  |        ^^^^^^
+  |
+  = help: did you mean `chat`?
+
+error: `idle_timeout` = 60 has no unit
+ --> longhaul.toml:9:16
+  |
+9 | idle_timeout = 60
+  |                ^^
+  |
+  = help: write "60s"
+
+error: "ws://10.0.0.1:8080" is a URL
+  --> longhaul.toml:11:13
+   |
+11 | backends = ["ws://10.0.0.1:8080"]
+   |             ^^^^^^^^^^^^^^^^^^^^
+   |
+   = help: write "10.0.0.1:8080"
+
+6 problems in longhaul.toml"#;
+    assert_eq!(parse(text).unwrap_err().to_string(), expected);
+}
+
+#[test]
+fn every_example_loads() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    let mut count = 0;
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            Config::load(&path).unwrap_or_else(|problems| panic!("{problems}"));
+            count += 1;
+        }
+    }
+    assert!(count >= 2);
+}
+
+/// What is not written means what `full.toml` writes out.
+#[test]
+fn the_full_example_shows_the_defaults() {
+    let full = parse(FULL).unwrap();
+    let minimal = parse(MINIMAL).unwrap();
+    assert_eq!(full.server.workers, minimal.server.workers);
+    assert_eq!(full.server.drain, minimal.server.drain);
+    assert_eq!(full.limits, minimal.limits);
+    assert_eq!(full.tcp, minimal.tcp);
+    assert_eq!(full.log, minimal.log);
+    let (written, default) = (&full.routes[0], &minimal.routes[0]);
+    assert_eq!(written.idle_timeout, default.idle_timeout);
+    assert_eq!(written.half_close_timeout, default.half_close_timeout);
+    let (written, default) = (&full.pools["chat"], &minimal.pools["app"]);
+    assert_eq!(written.balance, default.balance);
+    assert_eq!(written.connect_timeout, default.connect_timeout);
+    assert_eq!(written.handshake_timeout, default.handshake_timeout);
+    assert_eq!(written.response_timeout, default.response_timeout);
+
+    let tls = "tls = { certificates = [{ cert = \"a\", key = \"b\" }] }\n";
+    let health = "health = { kind = \"http\", path = \"/health\" }\n";
+    let short = parse(&[LISTENER, tls, ROUTE, POOL, health].concat()).unwrap();
+    let min_version = |config: &Config| config.listeners[0].tls.as_ref().unwrap().min_version;
+    assert_eq!(min_version(&full), min_version(&short));
+    assert_eq!(full.pools["chat"].health, short.pools["p"].health);
+}
+
+#[test]
+fn the_full_example_means_what_it_says() {
+    let config = parse(FULL).unwrap();
+    let listener = &config.listeners[0];
+    assert_eq!(listener.name.value, "public");
+    assert_eq!(listener.address.value, "0.0.0.0:8443".parse().unwrap());
+    let networks: Vec<_> = listener.trusted_networks.iter().map(IpNet::to_string).collect();
+    assert_eq!(networks, ["10.0.0.0/8", "192.0.2.7/32", "fd00::/8"]);
+    let certificates = &listener.tls.as_ref().unwrap().certificates;
+    assert_eq!(certificates[0].cert.value, Pem::File("/etc/longhaul/certs/chat.pem".into()));
+    assert!(config.listeners[1].tls.is_none());
+
+    let [chat, everything] = config.routes.as_slice() else { panic!("two routes") };
+    assert_eq!(chat.host, HostMatch::Exact("chat.example.com".to_owned()));
+    assert_eq!(chat.path, PathMatch::Prefix("/ws/".to_owned()));
+    let below = OriginMatch::Below {
+        scheme: "https".to_owned(),
+        domain: "chat.example.com".to_owned(),
+        port: Some(8443),
+    };
+    let exact = OriginMatch::Exact("https://chat.example.com".to_owned());
+    assert_eq!(chat.origins, Some(vec![exact, below, OriginMatch::Absent]));
+    assert_eq!((&everything.host, &everything.path), (&HostMatch::Any, &PathMatch::Prefix("/".to_owned())));
+    assert_eq!(everything.origins, None);
+
+    let backends = &config.pools["chat"].backends;
+    let addresses: Vec<_> = backends.iter().map(|backend| backend.address.value.to_string()).collect();
+    assert_eq!(addresses, ["10.0.0.11:8080", "chat.internal:8080", "[fd00::12]:8080"]);
+    assert_eq!(backends[2].address.value.host, "fd00::12");
+    assert_eq!(backends.iter().map(|backend| backend.weight).collect::<Vec<_>>(), [1, 1, 2]);
+}
+
+#[test]
+fn off_and_auto_mean_none() {
+    let text = "server = { workers = \"auto\" }\ntcp = { keepalive = \"off\", user_timeout = \"1s\" }\n";
+    let config = parse(&[text, LISTENER, ROUTE, POOL].concat()).unwrap();
+    assert_eq!(config.server.workers, None);
+    assert_eq!(config.tcp, Tcp { keepalive: None, user_timeout: Some(Duration::from_secs(1)) });
+    let text = "server = { workers = 3 }\n";
+    let config = parse(&[text, LISTENER, ROUTE, POOL].concat()).unwrap();
+    assert_eq!(config.server.workers, Some(3));
+}
+
+#[test]
+fn hosts_paths_and_origins_are_kept_in_one_form() {
+    let text = r#"
+[[routes]]
+name = "a"
+pool = "p"
+host = "*.Chat.Example.COM."
+path = "/a%20b"
+origins = ["HTTPS://Chat.Example.com:443", "http://a:443", "capacitor://localhost", "null", "http://[0:0::1]:80"]
+[[routes]]
+name = "b"
+pool = "p"
+host = "[0::1]"
+"#;
+    let config = parse(&[text, LISTENER, POOL].concat()).unwrap();
+    let [a, b] = config.routes.as_slice() else { panic!("two routes") };
+    assert_eq!(a.host, HostMatch::Below("chat.example.com".to_owned()));
+    assert_eq!(a.path, PathMatch::Exact("/a%20b".to_owned()));
+    let exact = |text: &str| OriginMatch::Exact(text.to_owned());
+    let expected = [
+        exact("https://chat.example.com"),
+        exact("http://a:443"),
+        exact("capacitor://localhost"),
+        OriginMatch::Null,
+        exact("http://[::1]"),
+    ];
+    assert_eq!(a.origins.as_deref(), Some(expected.as_slice()));
+    assert_eq!(b.host, HostMatch::Exact("[::1]".to_owned()));
+}
+
+#[test]
+fn the_full_example_names_every_key() {
+    let mut written = BTreeSet::new();
+    let table = DeTable::parse(FULL).unwrap();
+    written_paths(&DeValue::Table(table.into_inner()), "", &mut written);
+    let known = known_paths(FileWords::KEYS, "");
+    let missing: Vec<_> = known.difference(&written).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+fn known_paths(keys: &[Key], above: &str) -> BTreeSet<String> {
+    let mut paths = BTreeSet::new();
+    for key in keys {
+        let path = format!("{above}.{}", key.name);
+        let below = match key.shape {
+            Shape::Map { .. } => format!("{path}.NAME"),
+            _ => path.clone(),
+        };
+        paths.extend(known_paths(key.shape.keys(), &below));
+        paths.insert(path);
+    }
+    paths
+}
+
+fn written_paths(value: &DeValue<'_>, above: &str, paths: &mut BTreeSet<String>) {
+    match value {
+        DeValue::Array(entries) => {
+            entries.iter().for_each(|entry| written_paths(entry.get_ref(), above, paths));
+        }
+        // The operator's names are not part of the language.
+        DeValue::Table(pools) if above == ".pools" => {
+            for pool in pools.values() {
+                written_paths(pool.get_ref(), ".pools.NAME", paths);
+            }
+        }
+        DeValue::Table(table) => {
+            for (key, value) in table.iter() {
+                let path = format!("{above}.{}", key.get_ref());
+                written_paths(value.get_ref(), &path, paths);
+                paths.insert(path);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn every_key_is_documented() {
+    assert!(keys(FileWords::KEYS).count() > 50);
+    for key in keys(FileWords::KEYS) {
+        let summary = key.doc.lines().next().unwrap_or_default().trim();
+        assert!(summary.len() > 8 && summary.ends_with('.'), "{}: {summary}", key.name);
+        let default_is_told =
+            ["default", "absent", "required with"].iter().any(|word| key.doc.contains(word));
+        let table = matches!(key.shape, Shape::Table { .. });
+        assert!(key.required || table || default_is_told, "{}: {summary}", key.name);
+    }
+}
+
+/// These keys and those of all tables below.
+fn keys(own: &'static [Key]) -> Box<dyn Iterator<Item = &'static Key>> {
+    Box::new(own.iter().flat_map(|key| std::iter::once(key).chain(keys(key.shape.keys()))))
+}
+
+#[test]
+fn a_file_of_problems_is_bounded() {
+    let text = "x = 1\n".repeat(5_000) + &"[[routes]]\nname = 1\nyz = 2\n".repeat(5_000);
+    let problems = parse(&text).unwrap_err();
+    assert_eq!(problems.iter().count(), problem::LISTED_MAX);
+    assert!(problems.len() > 15_000);
+    assert!(problems.render(false).len() < 100_000);
+    let long = format!("{} = \"{}\"", "k".repeat(100_000), "v".repeat(100_000));
+    assert!(parse(&long).unwrap_err().render(true).len() < 10_000);
+}

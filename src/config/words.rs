@@ -1,0 +1,204 @@
+//! The words that tables are made of: strings, numbers, choices, lists, named tables.
+//!
+//! Durations and sizes are in [`units`](super::units), text with a syntax of its own in
+//! [`syntax`](super::syntax).
+
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::At;
+use super::problem::{nearest, shown};
+use super::reader::{Reader, Word};
+use super::shape::Shape;
+
+/// A whole number from `MIN` to `MAX`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Number<const MIN: u64, const MAX: u64>(pub u64);
+
+impl<const MIN: u64, const MAX: u64> Word for Number<MIN, MAX> {
+    const SHAPE: &'static Shape = &Shape::Number { min: MIN, max: MAX };
+
+    fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader) -> Option<Self> {
+        let DeValue::Integer(integer) = value.get_ref() else {
+            reader.report_kind(value, Self::SHAPE);
+            return None;
+        };
+        let number = u64::from_str_radix(integer.as_str(), integer.radix());
+        if let Some(number) = number.ok().filter(|number| (MIN..=MAX).contains(number)) {
+            return Some(Self(number));
+        }
+        let message = format!("{} cannot be {}", reader.subject(), shown(&integer.to_string()));
+        reader.report(&reader.place(value.span()), message, format!("write {}", Self::SHAPE));
+        None
+    }
+}
+
+impl<const MIN: u64, const MAX: u64> From<Number<MIN, MAX>> for usize {
+    fn from(number: Number<MIN, MAX>) -> Self {
+        Self::try_from(number.0).unwrap_or(Self::MAX)
+    }
+}
+
+impl<const MIN: u64, const MAX: u64> From<Number<MIN, MAX>> for u32 {
+    fn from(number: Number<MIN, MAX>) -> Self {
+        Self::try_from(number.0).unwrap_or(Self::MAX)
+    }
+}
+
+impl Word for bool {
+    const SHAPE: &'static Shape = &Shape::Switch;
+
+    fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader) -> Option<Self> {
+        if let DeValue::Boolean(switch) = value.get_ref() {
+            return Some(*switch);
+        }
+        reader.report_kind(value, Self::SHAPE);
+        None
+    }
+}
+
+/// The index of a string among the words that are known; otherwise reports it.
+pub(super) fn choice(
+    value: &Spanned<DeValue<'_>>,
+    words: &[&str],
+    shape: &Shape,
+    reader: &mut Reader,
+) -> Option<usize> {
+    let DeValue::String(text) = value.get_ref() else {
+        reader.report_kind(value, shape);
+        return None;
+    };
+    let index = words.iter().position(|word| word == text);
+    if index.is_none() {
+        let message = format!("{} cannot be \"{}\"", reader.subject(), shown(text));
+        let remedy = match nearest(text, words.iter().copied()) {
+            Some(near) => format!("did you mean \"{near}\"?"),
+            None => format!("write {shape}"),
+        };
+        reader.report(&reader.place(value.span()), message, remedy);
+    }
+    index
+}
+
+/// Makes an enum a word: one string for each variant.
+macro_rules! choices {
+    ($Type:ty { $( $word:literal => $value:expr, )+ }) => {
+        impl $crate::config::reader::Word for $Type {
+            const SHAPE: &'static $crate::config::shape::Shape =
+                &$crate::config::shape::Shape::Choice(&[$($word),+]);
+
+            fn read(
+                value: &toml::Spanned<toml::de::DeValue<'_>>,
+                reader: &mut $crate::config::reader::Reader,
+            ) -> Option<Self> {
+                let index = $crate::config::words::choice(value, &[$($word),+], Self::SHAPE, reader)?;
+                [$($value),+].into_iter().nth(index)
+            }
+        }
+    };
+}
+pub(super) use choices;
+
+/// Makes `Name<T>`: one fixed string, which means none, or a `T`.
+macro_rules! none_or {
+    ($(#[doc = $doc:literal])+ struct $Name:ident = $none:literal or $Value:ty) => {
+        $(#[doc = $doc])+
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct $Name<T>(pub Option<T>);
+
+        impl<T: Word> Word for $Name<T> {
+            const SHAPE: &'static Shape = &Shape::Either(&[&Shape::Choice(&[$none]), T::SHAPE]);
+
+            fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader) -> Option<Self> {
+                if matches!(value.get_ref(), DeValue::String(text) if text == $none) {
+                    return Some(Self(None));
+                }
+                reader.or($none, |reader| T::read(value, reader)).map(|value| Self(Some(value)))
+            }
+        }
+
+        impl<T: Into<$Value>> From<$Name<T>> for Option<$Value> {
+            fn from(value: $Name<T>) -> Self {
+                value.0.map(Into::into)
+            }
+        }
+    };
+}
+
+none_or! {
+    /// `"auto"`, which leaves the choice to longhaul, or a value.
+    struct Auto = "auto" or usize
+}
+
+none_or! {
+    /// `"off"`, or a value.
+    struct Off = "off" or Duration
+}
+
+/// A list of at least `MIN` entries. Wrong entries are reported and left out.
+#[derive(Clone, Debug)]
+pub struct List<T, const MIN: usize>(pub Vec<At<T>>);
+
+impl<T: Word, const MIN: usize> Word for List<T, MIN> {
+    const SHAPE: &'static Shape = &Shape::List { entry: T::SHAPE, min: MIN };
+
+    fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader) -> Option<Self> {
+        let DeValue::Array(array) = value.get_ref() else {
+            reader.report_kind(value, Self::SHAPE);
+            return None;
+        };
+        let list = reader.subject().to_owned();
+        if array.len() < MIN {
+            let message = format!("{list} is empty");
+            reader.report_missing(&reader.place(value.span()), message, "write at least one entry");
+        }
+        let mut entries = Vec::new();
+        for entry in array.iter() {
+            reader.set_subject(format!("an entry of {list}"));
+            if let Some(read) = T::read(entry, reader) {
+                entries.push(At { value: read, place: reader.place(entry.span()) });
+            }
+        }
+        Some(Self(entries))
+    }
+}
+
+/// Tables under names that the operator chose, at least one.
+#[derive(Clone, Debug)]
+pub struct Named<T>(pub Vec<NamedEntry<T>>);
+
+/// One of them.
+#[derive(Clone, Debug)]
+pub struct NamedEntry<T> {
+    /// Its name, at the place of its key.
+    pub name: At<String>,
+    /// `None` when it is not a table, which is reported.
+    pub table: Option<T>,
+}
+
+impl<T: Word> Word for Named<T> {
+    const SHAPE: &'static Shape = &Shape::Map { entry: T::SHAPE, min: 1 };
+
+    fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader) -> Option<Self> {
+        let DeValue::Table(tables) = value.get_ref() else {
+            reader.report_kind(value, Self::SHAPE);
+            return None;
+        };
+        if tables.is_empty() {
+            let message = format!("{} is empty", reader.subject());
+            reader.report_missing(&reader.place(value.span()), message, format!("write {}", Self::SHAPE));
+        }
+        let mut entries = Vec::new();
+        for (key, value) in tables.iter() {
+            reader.set_entry(key.get_ref());
+            reader.set_subject(format!("`{}`", shown(key.get_ref())));
+            let name = At { value: key.get_ref().to_string(), place: reader.place(key.span()) };
+            entries.push(NamedEntry { name, table: T::read(value, reader) });
+        }
+        // The tree is sorted by name; problems that compare entries need the order of the file.
+        entries.sort_by_key(|entry| entry.name.place.span.start);
+        Some(Self(entries))
+    }
+}
