@@ -1,0 +1,231 @@
+//! How things end. Every end has a name, and metrics, logs and tests speak these names.
+//!
+//! A [`Refusal`] ends a request before there is a tunnel: it knows the status that the client gets and whether another
+//! backend may be tried. An [`Ending`] ends a tunnel: it knows who ended it and why.
+
+use std::fmt;
+
+use http::StatusCode;
+
+use crate::proto::authority::AuthorityError;
+use crate::proto::handshake::{AnswerError, OfferError};
+
+/// One of the three that can end something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Party {
+    /// Who connected to a listener.
+    Client,
+    /// Who longhaul connected to.
+    Backend,
+    /// longhaul itself.
+    Proxy,
+}
+
+impl Party {
+    /// The word in metrics and logs.
+    pub fn label(self) -> &'static str {
+        match self {
+            Party::Client => "client",
+            Party::Backend => "backend",
+            Party::Proxy => "proxy",
+        }
+    }
+}
+
+/// Why a request got no tunnel, or no answer from a backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The WebSocket handshake is not one (RFC 6455 4.2.1).
+    Handshake(OfferError),
+    /// The request does not say for which host it is (RFC 9112 3.2).
+    Host(AuthorityError),
+    /// CONNECT: longhaul is not a forward proxy.
+    Connect,
+    /// No route matches host and path.
+    NoRoute,
+    /// The route does not accept WebSockets from this origin.
+    Origin,
+    /// As many tunnels are open as `limits.tunnels_max` allows.
+    TunnelLimit,
+    /// Every backend of the pool is down.
+    NoBackend,
+    /// A backend could not be reached.
+    Unreachable(ConnectError),
+    /// A backend accepted and then said nothing until the deadline.
+    BackendTimeout,
+    /// A backend closed the connection before its answer was whole.
+    BackendClosed,
+    /// A backend's answer is not HTTP, or larger than `limits` allow.
+    BackendSpeech,
+    /// A backend's 101 breaks RFC 6455 4.1, or nobody asked for it.
+    Answer(AnswerError),
+    /// The client's request body broke off or was malformed.
+    RequestBody,
+    /// The client left before it had an answer.
+    ClientGone,
+}
+
+/// Why a connection to a backend did not come about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectError {
+    /// Nobody listens there.
+    Refused,
+    /// No answer within `connect_timeout`.
+    Timeout,
+    /// No way there: network or host unreachable.
+    Unreachable,
+    /// The name does not resolve.
+    Name,
+    /// This process or machine has no descriptor, port or memory left for one more.
+    Exhausted,
+    /// Anything else that the kernel may say.
+    Other,
+}
+
+impl ConnectError {
+    /// The word in metrics and logs.
+    pub fn label(self) -> &'static str {
+        match self {
+            ConnectError::Refused => "refused",
+            ConnectError::Timeout => "timeout",
+            ConnectError::Unreachable => "unreachable",
+            ConnectError::Name => "name",
+            ConnectError::Exhausted => "exhausted",
+            ConnectError::Other => "other",
+        }
+    }
+}
+
+impl Refusal {
+    /// What the client gets.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Refusal::Handshake(error) => error.status(),
+            Refusal::Host(_) | Refusal::RequestBody | Refusal::ClientGone => StatusCode::BAD_REQUEST,
+            Refusal::Connect => StatusCode::METHOD_NOT_ALLOWED,
+            Refusal::NoRoute => StatusCode::NOT_FOUND,
+            Refusal::Origin => StatusCode::FORBIDDEN,
+            Refusal::TunnelLimit | Refusal::NoBackend => StatusCode::SERVICE_UNAVAILABLE,
+            Refusal::BackendTimeout | Refusal::Unreachable(ConnectError::Timeout) => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
+            Refusal::Unreachable(_)
+            | Refusal::BackendClosed
+            | Refusal::BackendSpeech
+            | Refusal::Answer(_) => StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    /// The word in metrics and logs: one for each way to be refused.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Refusal::Handshake(OfferError::Version) => "handshake_version",
+            Refusal::Handshake(_) => "handshake_malformed",
+            Refusal::Host(_) => "host_malformed",
+            Refusal::Connect => "connect_method",
+            Refusal::NoRoute => "no_route",
+            Refusal::Origin => "origin",
+            Refusal::TunnelLimit => "tunnel_limit",
+            Refusal::NoBackend => "no_backend",
+            Refusal::Unreachable(ConnectError::Refused) => "backend_refused",
+            Refusal::Unreachable(ConnectError::Timeout) => "backend_connect_timeout",
+            Refusal::Unreachable(ConnectError::Unreachable) => "backend_unreachable",
+            Refusal::Unreachable(ConnectError::Name) => "backend_name",
+            Refusal::Unreachable(ConnectError::Exhausted) => "exhausted",
+            Refusal::Unreachable(ConnectError::Other) => "backend_connect_error",
+            Refusal::BackendTimeout => "backend_timeout",
+            Refusal::BackendClosed => "backend_closed",
+            Refusal::BackendSpeech => "backend_malformed",
+            Refusal::Answer(_) => "backend_bad_101",
+            Refusal::RequestBody => "request_body",
+            Refusal::ClientGone => "client_gone",
+        }
+    }
+
+    /// Seconds after which it may pay to ask again.
+    pub fn retry_after_seconds(&self) -> Option<u32> {
+        match self {
+            Refusal::TunnelLimit => Some(5),
+            Refusal::NoBackend => Some(2),
+            _ => None,
+        }
+    }
+
+    /// Whether the same request may go to another backend: this one has surely not begun to act on it.
+    pub fn tries_another(&self) -> bool {
+        matches!(self, Refusal::Unreachable(error) if *error != ConnectError::Exhausted)
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::Handshake(error) => error.fmt(f),
+            Refusal::Host(error) => error.fmt(f),
+            Refusal::Connect => f.write_str("CONNECT is not served here: this is not a forward proxy"),
+            Refusal::NoRoute => f.write_str("no route serves this host and path"),
+            Refusal::Origin => f.write_str("WebSockets from this origin are not accepted here"),
+            Refusal::TunnelLimit => f.write_str("too many connections are open; try again later"),
+            Refusal::NoBackend => f.write_str("no server is available; try again later"),
+            Refusal::Unreachable(ConnectError::Timeout) => {
+                f.write_str("the server did not accept the connection in time")
+            }
+            Refusal::Unreachable(_) => f.write_str("the server could not be reached"),
+            Refusal::BackendTimeout => f.write_str("the server did not answer in time"),
+            Refusal::BackendClosed => f.write_str("the server closed the connection without an answer"),
+            Refusal::BackendSpeech => f.write_str("the server's answer is not valid HTTP"),
+            Refusal::Answer(_) => f.write_str("the server's answer to the WebSocket handshake is wrong"),
+            Refusal::RequestBody => f.write_str("the request's body is malformed or incomplete"),
+            Refusal::ClientGone => f.write_str("the client left before it had an answer"),
+        }
+    }
+}
+
+/// How a tunnel ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// Who ended it: who sent the first Close frame, or else whose stream ended, broke or ran into a deadline.
+    pub by: Party,
+    /// In what way.
+    pub reason: EndReason,
+}
+
+/// In what way a tunnel ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndReason {
+    /// Both streams ended after a Close frame of both sides (RFC 6455 7.1.4: cleanly).
+    Closed,
+    /// A stream ended without the Close frames that WebSocket asks for.
+    Ended,
+    /// A TCP connection was reset.
+    Reset,
+    /// A TLS stream ended without close_notify (RFC 8446 6.1) and without a Close frame.
+    Truncated,
+    /// A peer stopped acknowledging (`tcp.user_timeout`, `tcp.keepalive`).
+    Vanished,
+    /// Any other failure of a stream: TLS alerts and broken records among them.
+    Broken,
+    /// No byte moved for the route's `idle_timeout`.
+    IdleTimeout,
+    /// One direction had ended, and the other went on for the route's `half_close_timeout`.
+    HalfCloseTimeout,
+    /// The process stopped, and `server.drain.deadline` had passed.
+    DrainDeadline,
+}
+
+impl EndReason {
+    /// The word in metrics and logs.
+    pub fn label(self) -> &'static str {
+        match self {
+            EndReason::Closed => "closed",
+            EndReason::Ended => "ended",
+            EndReason::Reset => "reset",
+            EndReason::Truncated => "truncated",
+            EndReason::Vanished => "vanished",
+            EndReason::Broken => "broken",
+            EndReason::IdleTimeout => "idle_timeout",
+            EndReason::HalfCloseTimeout => "half_close_timeout",
+            EndReason::DrainDeadline => "drain_deadline",
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Records of what happened to each request and tunnel, written straight to the log's sink.
+//!
+//! A tunnel leaves two with the same id, at its opening and at its end; every other request leaves one. Query strings
+//! are never written. What came from the wire is escaped, in both shapes, so that no record can forge another.
+
+use std::fmt::Write as _;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Map, Value};
+
+use super::log::Sink;
+use crate::config::LogFormat;
+
+/// Writes records, or does not, as `[log]` says.
+#[derive(Clone)]
+pub struct AccessLog {
+    sink: Option<Sink>,
+    format: LogFormat,
+}
+
+/// One record: fields in the order in which they are added.
+pub struct Record {
+    fields: Map<String, Value>,
+}
+
+/// Names a request or a tunnel in its records, and in the live table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Id(u64);
+
+impl Id {
+    /// The next one: they ascend, and start where no other process is likely to have been.
+    pub fn next() -> Id {
+        static START: OnceLock<u64> = OnceLock::new();
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let start = START.get_or_init(|| {
+            // Microseconds since 1970: a million new ids a second would be needed to meet a later process.
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            u64::try_from(now.as_micros()).unwrap_or_default()
+        });
+        Id(start.wrapping_add(NEXT.fetch_add(1, Relaxed)))
+    }
+
+    /// The id as a number.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
+
+impl std::fmt::Display for Id {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:014x}", self.0)
+    }
+}
+
+impl AccessLog {
+    /// Records to `sink`, or nowhere.
+    pub fn new(sink: Option<Sink>, format: LogFormat) -> AccessLog {
+        AccessLog { sink, format }
+    }
+
+    /// Writes the record that `fill` makes; where none is wanted, `fill` is not called.
+    pub fn write(&self, message: &'static str, fill: impl FnOnce(&mut Record)) {
+        let Some(sink) = &self.sink else { return };
+        let mut record = Record { fields: Map::new() };
+        record.text("timestamp", &timestamp(SystemTime::now()));
+        record.text("level", "INFO").text("message", message);
+        fill(&mut record);
+        let mut line = match self.format {
+            LogFormat::Json => serde_json::to_vec(&record.fields).unwrap_or_default(),
+            LogFormat::Text => record.to_text().into_bytes(),
+        };
+        line.push(b'\n');
+        sink.line(line);
+    }
+}
+
+impl Record {
+    /// Adds a text.
+    pub fn text(&mut self, name: &'static str, value: &str) -> &mut Record {
+        self.fields.insert(name.into(), value.into());
+        self
+    }
+
+    /// Adds a text, if there is one.
+    pub fn maybe(&mut self, name: &'static str, value: Option<&str>) -> &mut Record {
+        if let Some(value) = value {
+            self.text(name, value);
+        }
+        self
+    }
+
+    /// Adds what can be shown.
+    pub fn show(&mut self, name: &'static str, value: impl std::fmt::Display) -> &mut Record {
+        self.text(name, &value.to_string())
+    }
+
+    /// Adds a number.
+    pub fn number(&mut self, name: &'static str, value: u64) -> &mut Record {
+        self.fields.insert(name.into(), value.into());
+        self
+    }
+
+    /// Adds a duration in milliseconds, to the microsecond.
+    pub fn milliseconds(&mut self, name: &'static str, value: Duration) -> &mut Record {
+        self.fields.insert(name.into(), (value.as_micros() as f64 / 1000.0).into());
+        self
+    }
+
+    /// `timestamp LEVEL message key=value key="with space"`.
+    fn to_text(&self) -> String {
+        let mut line = String::with_capacity(256);
+        for (index, (name, value)) in self.fields.iter().enumerate() {
+            let separator = if index == 0 { "" } else { " " };
+            let _ = match (index, value.as_str()) {
+                (0..3, Some(text)) => write!(line, "{separator}{text}"),
+                (_, Some(text)) if text.is_empty() || !text.bytes().all(is_bare) => {
+                    write!(line, "{separator}{name}={text:?}")
+                }
+                (_, Some(text)) => write!(line, "{separator}{name}={text}"),
+                (_, None) => write!(line, "{separator}{name}={value}"),
+            };
+        }
+        line
+    }
+}
+
+fn is_bare(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !matches!(byte, b'"' | b'=' | b'\\')
+}
+
+/// RFC 3339, UTC, to the millisecond.
+fn timestamp(now: SystemTime) -> String {
+    humantime::format_rfc3339_millis(now).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(path: &str) -> Record {
+        let mut record = Record { fields: Map::new() };
+        record.text("timestamp", "T").text("level", "INFO").text("message", "open");
+        record.text("path", path).number("bytes", 7).milliseconds("took_ms", Duration::from_micros(1500));
+        record
+    }
+
+    #[test]
+    fn both_shapes_keep_a_record_on_one_line() {
+        let record = record("/a\r\nb \u{1b}[31m\"");
+        assert_eq!(record.to_text(), r#"T INFO open path="/a\r\nb \u{1b}[31m\"" bytes=7 took_ms=1.5"#);
+        let json = serde_json::to_string(&record.fields).unwrap();
+        assert_eq!(
+            json,
+            r#"{"timestamp":"T","level":"INFO","message":"open","path":"/a\r\nb \u001b[31m\"","bytes":7,"took_ms":1.5}"#
+        );
+    }
+
+    #[test]
+    fn ids_ascend() {
+        let ids: Vec<Id> = (0..3).map(|_| Id::next()).collect();
+        assert!(ids.is_sorted() && ids[0] != ids[1]);
+        assert_eq!(ids[0].to_string().len(), 14);
+    }
+}

@@ -1,0 +1,182 @@
+//! The one way to stdout. Who logs never waits: lines go through a bounded queue to a thread that writes, and what
+//! finds the queue full is dropped and counted.
+
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::config::{LogFormat, LogLevel};
+
+/// Lines that may wait for stdout.
+const QUEUE_LINES_MAX: usize = 8192;
+/// How long the end of the process waits for stdout.
+const FLUSH_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Takes lines. Cheap to clone.
+#[derive(Clone)]
+pub struct Sink {
+    queue: SyncSender<Order>,
+    dropped: Arc<AtomicU64>,
+}
+
+enum Order {
+    Line(Vec<u8>),
+    Flush(SyncSender<()>),
+}
+
+impl Sink {
+    /// A sink that writes to `output` on a thread of its own.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn start(output: impl Write + Send + 'static) -> io::Result<Sink> {
+        let (queue, orders) = sync_channel(QUEUE_LINES_MAX);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let counter = dropped.clone();
+        thread::Builder::new().name("log".into()).spawn(move || write_lines(output, &orders, &counter))?;
+        Ok(Sink { queue, dropped })
+    }
+
+    /// Queues one line, which ends in a line feed.
+    pub fn line(&self, line: Vec<u8>) {
+        if self.queue.try_send(Order::Line(line)).is_err() {
+            self.dropped.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Lines lost so far.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Relaxed)
+    }
+
+    /// Waits until what is queued has been written, for a second at most: a reader that stopped must not keep the
+    /// process from ending.
+    pub fn flush(&self) {
+        let (done, wait) = sync_channel(1);
+        if self.queue.try_send(Order::Flush(done)).is_ok() {
+            let _: Result<(), RecvTimeoutError> = wait.recv_timeout(FLUSH_DEADLINE);
+        }
+    }
+}
+
+fn write_lines(output: impl Write, orders: &Receiver<Order>, dropped: &AtomicU64) {
+    let mut output = io::BufWriter::with_capacity(64 * 1024, output);
+    while let Ok(first) = orders.recv() {
+        // One flush for all that is queued: under load lines leave in large writes, alone at once.
+        let mut next = Some(first);
+        while let Some(order) = next {
+            match order {
+                Order::Line(line) => {
+                    if output.write_all(&line).is_err() {
+                        dropped.fetch_add(1, Relaxed);
+                    }
+                }
+                Order::Flush(done) => {
+                    let _ = output.flush();
+                    let _ = done.try_send(());
+                }
+            }
+            next = orders.try_recv().ok();
+        }
+        let _ = output.flush();
+    }
+}
+
+/// Sends `tracing`'s events to the sink, in the given shape. Only the first call of a process has an effect.
+pub fn install(sink: &Sink, format: LogFormat, level: LogLevel) {
+    let level = match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(Lines(sink.clone()));
+    let builder = builder.with_target(false).with_ansi(false);
+    let installed = match format {
+        LogFormat::Text => tracing::subscriber::set_global_default(builder.finish()),
+        LogFormat::Json => {
+            let builder = builder.json().flatten_event(true).with_current_span(false);
+            tracing::subscriber::set_global_default(builder.with_span_list(false).finish())
+        }
+    };
+    let _ = installed;
+}
+
+struct Lines(Sink);
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Line;
+
+    fn make_writer(&'a self) -> Line {
+        Line { sink: self.0.clone(), bytes: Mutex::default() }
+    }
+}
+
+/// One event: gathered while it is formatted, queued when it is dropped.
+struct Line {
+    sink: Sink,
+    bytes: Mutex<Vec<u8>>,
+}
+
+impl Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let line = self.bytes.get_mut().unwrap_or_else(PoisonError::into_inner);
+        line.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let line = std::mem::take(self.bytes.get_mut().unwrap_or_else(PoisonError::into_inner));
+        self.sink.line(line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Writes nothing until the channel says so.
+    struct Stuck(Receiver<()>, SyncSender<Vec<u8>>);
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.0.recv();
+            let _ = self.1.send(bytes.to_vec());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_stuck_reader_costs_lines_not_time() {
+        let (release, stuck) = sync_channel(1);
+        let (written, seen) = sync_channel(1024);
+        let sink = Sink::start(Stuck(stuck, written)).unwrap();
+        let lines = QUEUE_LINES_MAX * 3;
+        for number in 0..lines {
+            sink.line(format!("{number:0100}\n").into_bytes());
+        }
+        let dropped = sink.dropped() as usize;
+        assert!(dropped >= lines - QUEUE_LINES_MAX * 2, "{dropped} dropped");
+        drop(release);
+        sink.flush();
+        let bytes: usize = seen.try_iter().map(|bytes: Vec<u8>| bytes.len()).sum();
+        assert_eq!(bytes, (lines - dropped) * 101);
+    }
+}

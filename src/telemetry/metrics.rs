@@ -1,0 +1,414 @@
+//! The one table of all metrics, and a typed way to each: no caller writes a name or the text of a label.
+//!
+//! Names have the prefix `longhaul_`, base units, and `_total` on counters. Labels come from the configuration or from
+//! closed enums. A route label is empty where no route was found.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::process;
+use super::registry::{Buckets, Counter, Family, Gauge, Histogram, Kind, Registry, Samples};
+use crate::outcome::{ConnectError, Ending, Refusal};
+
+const SECOND: u64 = 1_000_000;
+const HOUR: u64 = 3600 * SECOND;
+
+/// Handshakes: 1 ms to 10 s.
+static HANDSHAKE_SECONDS: Buckets = Buckets {
+    bounds: &[
+        1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, SECOND, 2_500_000, 5_000_000,
+        10_000_000,
+    ],
+    per_unit: 1e6,
+};
+
+/// Tunnels: 1 s to 7 d.
+static TUNNEL_SECONDS: Buckets = Buckets {
+    bounds: &[
+        SECOND,
+        10 * SECOND,
+        60 * SECOND,
+        300 * SECOND,
+        900 * SECOND,
+        HOUR,
+        3 * HOUR,
+        6 * HOUR,
+        12 * HOUR,
+        24 * HOUR,
+        72 * HOUR,
+        168 * HOUR,
+    ],
+    per_unit: 1e6,
+};
+
+macro_rules! families {
+    ($($constant:ident = $kind:expr, $name:literal [$($label:literal),*] $help:literal;)*) => {
+        $(static $constant: Family =
+            Family { name: $name, help: $help, kind: $kind, labels: &[$($label),*] };)*
+        /// Every metric that longhaul exports.
+        pub static FAMILIES: &[&Family] = &[$(&$constant),*];
+    };
+}
+
+families! {
+    BUILD_INFO = Kind::Gauge, "longhaul_build_info" ["version"]
+        "Always 1; the label tells what is running.";
+    READY = Kind::Gauge, "longhaul_ready" []
+        "Whether /readyz answers 200.";
+    GENERATION = Kind::Gauge, "longhaul_config_generation" []
+        "How many configurations this process has accepted.";
+
+    CONNECTIONS_TOTAL = Kind::Counter, "longhaul_connections_total" ["listener"]
+        "Client connections accepted.";
+    CONNECTIONS_ACTIVE = Kind::Gauge, "longhaul_connections_active" ["listener"]
+        "Client connections that are open, tunnels included.";
+    CONNECTIONS_MAX = Kind::Gauge, "longhaul_connections_max" []
+        "How many client connections may be open at once.";
+    CONNECTION_ERRORS = Kind::Counter, "longhaul_connection_errors_total" ["listener", "reason"]
+        "Client connections that ended by a fault before or between requests.";
+    ACCEPT_ERRORS = Kind::Counter, "longhaul_accept_errors_total" ["listener", "reason"]
+        "Failures to accept a connection, and pauses at the connection limit.";
+    WORKER_CONNECTIONS = Kind::Gauge, "longhaul_worker_connections" ["worker"]
+        "Client connections that a worker carries, tunnels included.";
+
+    TLS_HANDSHAKES = Kind::Counter, "longhaul_tls_handshakes_total" ["listener", "result", "version"]
+        "TLS handshakes with clients: full, resumed, failed or timed out.";
+    CERTIFICATE_EXPIRY = Kind::Gauge, "longhaul_certificate_expiry_timestamp_seconds" ["listener", "certificate"]
+        "When a certificate stops being valid.";
+
+    HANDSHAKES = Kind::Counter, "longhaul_handshakes_total" ["route", "result"]
+        "WebSocket handshakes: opened, declined by the backend, or why they were refused.";
+    HANDSHAKE_DURATION = Kind::Histogram(&HANDSHAKE_SECONDS), "longhaul_handshake_duration_seconds" ["route"]
+        "From a WebSocket handshake's head to the 101 that answers it.";
+    REQUESTS = Kind::Counter, "longhaul_requests_total" ["route", "result"]
+        "Plain HTTP requests: the class of the answer's status, or why they were refused.";
+
+    TUNNELS_OPENED = Kind::Counter, "longhaul_tunnels_opened_total" ["route"]
+        "Tunnels opened.";
+    TUNNELS_ACTIVE = Kind::Gauge, "longhaul_tunnels_active" ["route"]
+        "Tunnels that are open.";
+    TUNNELS_MAX = Kind::Gauge, "longhaul_tunnels_max" []
+        "How many tunnels may be open at once.";
+    TUNNELS_CLOSED = Kind::Counter, "longhaul_tunnels_closed_total" ["route", "reason", "initiator"]
+        "Tunnels that ended, in what way, and who ended them.";
+    TUNNEL_DURATION = Kind::Histogram(&TUNNEL_SECONDS), "longhaul_tunnel_duration_seconds" ["route"]
+        "How long tunnels lived that have ended.";
+    TUNNEL_BYTES = Kind::Counter, "longhaul_tunnel_bytes_total" ["route", "direction"]
+        "Bytes that tunnels have passed on, framing included, TLS not.";
+    TUNNEL_MESSAGES = Kind::Counter, "longhaul_tunnel_messages_total" ["route", "direction"]
+        "WebSocket messages that tunnels have passed on.";
+
+    BACKEND_UP = Kind::Gauge, "longhaul_backend_up" ["pool", "backend"]
+        "1 when the backend's health checks pass or it has none, 0 when they fail or have not finished.";
+    BACKEND_TUNNELS = Kind::Gauge, "longhaul_backend_tunnels" ["pool", "backend"]
+        "What a backend carries: tunnels, handshakes and requests in flight.";
+    BACKEND_CONNECT_ERRORS = Kind::Counter, "longhaul_backend_connect_errors_total" ["pool", "backend", "reason"]
+        "Connections to a backend that did not come about.";
+    BACKEND_PROBES = Kind::Counter, "longhaul_backend_probes_total" ["pool", "backend", "result"]
+        "Health checks done.";
+
+    LOG_DROPPED = Kind::Counter, "longhaul_log_dropped_total" []
+        "Log lines lost because stdout was slower than the log.";
+    SERIES_DROPPED = Kind::Counter, "longhaul_metric_series_dropped_total" []
+        "Metric series or counts that found no room.";
+
+    PROCESS_CPU = Kind::Counter, "process_cpu_seconds_total" []
+        "User and system CPU time spent.";
+    PROCESS_RESIDENT = Kind::Gauge, "process_resident_memory_bytes" []
+        "Resident memory.";
+    PROCESS_VIRTUAL = Kind::Gauge, "process_virtual_memory_bytes" []
+        "Virtual memory.";
+    PROCESS_OPEN_FDS = Kind::Gauge, "process_open_fds" []
+        "Open file descriptors.";
+    PROCESS_MAX_FDS = Kind::Gauge, "process_max_fds" []
+        "Most file descriptors that may be open.";
+    PROCESS_THREADS = Kind::Gauge, "process_threads" []
+        "Threads.";
+    PROCESS_START = Kind::Gauge, "process_start_time_seconds" []
+        "When the process began, in seconds since 1970.";
+}
+
+/// All metrics of one process.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Arc<Registry>,
+}
+
+/// The hot metrics of a route.
+pub struct RouteMetrics {
+    /// Tunnels opened.
+    pub opened: Counter,
+    /// Tunnels that are open.
+    pub active: Gauge,
+    /// Bytes passed on, by [`Direction`].
+    pub bytes: [Counter; 2],
+    /// Messages passed on, by [`Direction`].
+    pub messages: [Counter; 2],
+    /// From a handshake's head to its 101.
+    pub handshake: Histogram,
+    /// The lives of tunnels that ended.
+    pub duration: Histogram,
+}
+
+/// The hot metrics of a listener.
+pub struct ListenerMetrics {
+    /// Connections accepted.
+    pub accepted: Counter,
+    /// Connections that are open.
+    pub active: Gauge,
+}
+
+/// Which way bytes move; also the index into a pair of counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the client.
+    ToBackend = 0,
+    /// From the backend.
+    ToClient = 1,
+}
+
+impl Direction {
+    const BOTH: [Direction; 2] = [Direction::ToBackend, Direction::ToClient];
+
+    fn label(self) -> &'static str {
+        match self {
+            Direction::ToBackend => "to_backend",
+            Direction::ToClient => "to_client",
+        }
+    }
+}
+
+/// How a TLS handshake with a client went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsResult {
+    /// A new session.
+    Full,
+    /// A session that a ticket brought back.
+    Resumed,
+    /// The client broke it off, or the two found no common ground.
+    Failed,
+    /// `limits.tls_handshake_timeout` passed.
+    Timeout,
+}
+
+impl TlsResult {
+    fn label(self) -> &'static str {
+        match self {
+            TlsResult::Full => "full",
+            TlsResult::Resumed => "resumed",
+            TlsResult::Failed => "failed",
+            TlsResult::Timeout => "timeout",
+        }
+    }
+}
+
+/// Why a connection ended by a fault outside any request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionFault {
+    /// `limits.head_timeout` passed.
+    HeadTimeout,
+    /// Not HTTP, or HTTP that is refused (400).
+    Malformed,
+    /// The head is larger than `limits` allow (431).
+    HeadTooLarge,
+    /// Reset, or closed in the middle of a message.
+    Broken,
+}
+
+impl ConnectionFault {
+    fn label(self) -> &'static str {
+        match self {
+            ConnectionFault::HeadTimeout => "head_timeout",
+            ConnectionFault::Malformed => "malformed",
+            ConnectionFault::HeadTooLarge => "head_too_large",
+            ConnectionFault::Broken => "broken",
+        }
+    }
+}
+
+/// Why a connection was not accepted, or not at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AcceptFault {
+    /// No descriptor or memory is left (EMFILE, ENFILE, ENOBUFS, ENOMEM).
+    Exhausted,
+    /// The limit of connections is reached; the next one waits in the kernel's queue.
+    Limit,
+    /// Anything else.
+    Other,
+}
+
+impl AcceptFault {
+    fn label(self) -> &'static str {
+        match self {
+            AcceptFault::Exhausted => "exhausted",
+            AcceptFault::Limit => "limit",
+            AcceptFault::Other => "other",
+        }
+    }
+}
+
+/// What became of a request that reached the routes.
+pub enum Result<'a> {
+    /// A tunnel.
+    Opened,
+    /// A handshake that the backend answered otherwise than by 101.
+    Declined,
+    /// A backend's answer to a plain request.
+    Answered(StatusCode),
+    /// longhaul's own answer.
+    Refused(&'a Refusal),
+}
+
+impl Result<'_> {
+    fn label(&self) -> &'static str {
+        match self {
+            Result::Opened => "opened",
+            Result::Declined => "declined",
+            Result::Answered(status) => match status.as_u16() / 100 {
+                2 => "2xx",
+                3 => "3xx",
+                4 => "4xx",
+                5 => "5xx",
+                _ => "other",
+            },
+            Result::Refused(refusal) => refusal.reason(),
+        }
+    }
+}
+
+impl Metrics {
+    /// Metrics for a process of `workers` workers.
+    pub fn new(workers: usize) -> Metrics {
+        let registry = Arc::new(Registry::new(workers));
+        let weak = Arc::downgrade(&registry);
+        registry.source(move |samples| {
+            samples.push(&BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
+            let dropped = weak.upgrade().map_or(0, |registry| registry.dropped());
+            samples.push(&SERIES_DROPPED, &[], dropped as f64);
+            push_process(samples);
+        });
+        Metrics { registry }
+    }
+
+    /// Where the values are.
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    /// The hot metrics of the route `name`.
+    pub fn route(&self, name: &str) -> RouteMetrics {
+        let registry = &self.registry;
+        let both = |family| Direction::BOTH.map(|way| registry.counter(family, &[name, way.label()]));
+        RouteMetrics {
+            opened: registry.counter(&TUNNELS_OPENED, &[name]),
+            active: registry.gauge(&TUNNELS_ACTIVE, &[name]),
+            bytes: both(&TUNNEL_BYTES),
+            messages: both(&TUNNEL_MESSAGES),
+            handshake: registry.histogram(&HANDSHAKE_DURATION, &[name]),
+            duration: registry.histogram(&TUNNEL_DURATION, &[name]),
+        }
+    }
+
+    /// The hot metrics of the listener `name`.
+    pub fn listener(&self, name: &str) -> ListenerMetrics {
+        ListenerMetrics {
+            accepted: self.registry.counter(&CONNECTIONS_TOTAL, &[name]),
+            active: self.registry.gauge(&CONNECTIONS_ACTIVE, &[name]),
+        }
+    }
+
+    /// A WebSocket handshake was answered.
+    pub fn handshake(&self, route: &str, result: &Result<'_>) {
+        self.registry.count(&HANDSHAKES, &[route, result.label()]);
+    }
+
+    /// A plain request was answered.
+    pub fn request(&self, route: &str, result: &Result<'_>) {
+        self.registry.count(&REQUESTS, &[route, result.label()]);
+    }
+
+    /// A tunnel ended.
+    pub fn tunnel_closed(&self, route: &str, ending: Ending) {
+        let labels = [route, ending.reason.label(), ending.by.label()];
+        self.registry.count(&TUNNELS_CLOSED, &labels);
+    }
+
+    /// A TLS handshake with a client ended; `version` is empty unless it succeeded.
+    pub fn tls_handshake(&self, listener: &str, result: TlsResult, version: &'static str) {
+        self.registry.count(&TLS_HANDSHAKES, &[listener, result.label(), version]);
+    }
+
+    /// A connection ended by a fault outside any request.
+    pub fn connection_fault(&self, listener: &str, fault: ConnectionFault) {
+        self.registry.count(&CONNECTION_ERRORS, &[listener, fault.label()]);
+    }
+
+    /// A connection was not accepted, or not at once.
+    pub fn accept_fault(&self, listener: &str, fault: AcceptFault) {
+        self.registry.count(&ACCEPT_ERRORS, &[listener, fault.label()]);
+    }
+
+    /// A connection to a backend did not come about.
+    pub fn connect_error(&self, pool: &str, backend: &str, error: ConnectError) {
+        self.registry.count(&BACKEND_CONNECT_ERRORS, &[pool, backend, error.label()]);
+    }
+
+    /// A health check ended.
+    pub fn probe(&self, pool: &str, backend: &str, passed: bool) {
+        let result = if passed { "passed" } else { "failed" };
+        self.registry.count(&BACKEND_PROBES, &[pool, backend, result]);
+    }
+}
+
+/// What other parts know anyway and tell at scrape time.
+impl Samples {
+    /// Whether `/readyz` answers 200.
+    pub fn ready(&mut self, ready: bool) {
+        self.push(&READY, &[], f64::from(u8::from(ready)));
+    }
+
+    /// How many configurations were accepted.
+    pub fn generation(&mut self, generation: u64) {
+        self.push(&GENERATION, &[], generation as f64);
+    }
+
+    /// The limits beside which usage is shown.
+    pub fn limits(&mut self, connections_max: usize, tunnels_max: usize) {
+        self.push(&CONNECTIONS_MAX, &[], connections_max as f64);
+        self.push(&TUNNELS_MAX, &[], tunnels_max as f64);
+    }
+
+    /// What a worker carries.
+    pub fn worker(&mut self, index: usize, connections: usize) {
+        self.push(&WORKER_CONNECTIONS, &[&index.to_string()], connections as f64);
+    }
+
+    /// What a backend carries, and whether it is up.
+    pub fn backend(&mut self, pool: &str, backend: &str, up: bool, load: usize) {
+        self.push(&BACKEND_UP, &[pool, backend], f64::from(u8::from(up)));
+        self.push(&BACKEND_TUNNELS, &[pool, backend], load as f64);
+    }
+
+    /// When a certificate stops being valid, since 1970.
+    pub fn certificate(&mut self, listener: &str, certificate: &str, expiry: Duration) {
+        self.push(&CERTIFICATE_EXPIRY, &[listener, certificate], expiry.as_secs_f64());
+    }
+
+    /// Log lines lost so far.
+    pub fn log_dropped(&mut self, lines: u64) {
+        self.push(&LOG_DROPPED, &[], lines as f64);
+    }
+}
+
+fn push_process(samples: &mut Samples) {
+    let Some(figures) = process::figures() else { return };
+    samples.push(&PROCESS_CPU, &[], figures.cpu_seconds);
+    samples.push(&PROCESS_RESIDENT, &[], figures.resident_bytes);
+    samples.push(&PROCESS_VIRTUAL, &[], figures.virtual_bytes);
+    samples.push(&PROCESS_OPEN_FDS, &[], figures.open_fds);
+    samples.push(&PROCESS_MAX_FDS, &[], figures.max_fds);
+    samples.push(&PROCESS_THREADS, &[], figures.threads);
+    samples.push(&PROCESS_START, &[], figures.start_seconds);
+}
