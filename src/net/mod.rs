@@ -1,0 +1,8 @@
+//! The only sockets: binding, accepting, dialling, TLS, and the HTTP/1 client on top of them.
+
+pub mod accept;
+pub mod dial;
+pub mod http;
+pub mod socket;
+pub mod stream;
+pub mod tls;

@@ -1,0 +1,65 @@
+//! Options of sockets, and the one place where listening sockets are made.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+use crate::config::Tcp;
+
+/// Connections that the kernel holds until they are accepted. The kernel caps it at `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// Binds and listens.
+///
+/// `SO_REUSEADDR` lets a restart bind while old connections linger; not `SO_REUSEPORT`, with which a second process
+/// could take half of the connections unnoticed. An IPv6 address serves IPv6 alone, so that `[::]` and `0.0.0.0` can
+/// both be listeners.
+///
+/// # Errors
+/// The kernel's: the address is taken, not this machine's, or needs privileges.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Sets what every connection gets: no Nagle (small frames would wait 40 ms for an acknowledgement), and the clocks
+/// that find a dead peer.
+///
+/// # Errors
+/// The kernel's, when the connection is already gone.
+pub fn tune<'a>(socket: impl Into<SockRef<'a>>, tcp: &Tcp) -> io::Result<()> {
+    let socket = socket.into();
+    socket.set_tcp_nodelay(true)?;
+    if let Some(every) = tcp.keepalive {
+        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(every).with_interval(every))?;
+    }
+    if tcp.user_timeout.is_some() {
+        socket.set_tcp_user_timeout(tcp.user_timeout)?;
+    }
+    Ok(())
+}
+
+/// Makes the socket's closing a reset, so that the peer learns that the other end was cut.
+pub fn reset_on_close<'a>(socket: impl Into<SockRef<'a>>) {
+    // It fails only on a socket that is already gone.
+    let _ = socket.into().set_linger(Some(std::time::Duration::ZERO));
+}
+
+/// Raises the soft limit of descriptors to the hard one. Returns the limit that holds then.
+pub fn raise_descriptor_limit() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let raised = setrlimit(Resource::Nofile, wanted).is_ok();
+    let now = if raised { limit.maximum } else { limit.current };
+    // No limit at all reads as `None`; the kernel's own `fs.nr_open` is 1,048,576 unless changed.
+    now.map_or(1 << 20, |now| usize::try_from(now).unwrap_or(usize::MAX))
+}

@@ -1,0 +1,97 @@
+//! TLS towards clients: rustls with aws-lc-rs, versions 1.2 and 1.3, certificates by SNI, resumption by tickets.
+
+pub mod certificate;
+mod resolver;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::crypto::aws_lc_rs;
+use rustls::{HandshakeKind, ProtocolVersion, ServerConfig};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use self::certificate::LoadedCertificate;
+use self::resolver::Resolver;
+use crate::config::TlsVersion;
+
+/// Plain text that may wait inside rustls for the socket, per connection.
+const BUFFER_BYTES_MAX: usize = 32 * 1024;
+
+/// What a listener needs to speak TLS.
+#[derive(Clone)]
+pub struct Terminator {
+    config: Arc<ServerConfig>,
+}
+
+/// What a TLS handshake agreed on.
+#[derive(Clone, Copy, Debug)]
+pub struct Agreed {
+    /// `1.2` or `1.3`.
+    pub version: &'static str,
+    /// Whether a ticket brought an older session back.
+    pub resumed: bool,
+}
+
+/// Why there is no TLS session.
+#[derive(Debug)]
+pub enum TlsError {
+    /// The deadline passed.
+    Timeout,
+    /// The client went away, spoke something else, or no common ground was found.
+    Failed(io::Error),
+}
+
+impl Terminator {
+    /// TLS with the given certificates, of which the first is the default. Tickets are encrypted with a key of this
+    /// terminator's own, rolled every six hours.
+    ///
+    /// # Errors
+    /// When the cryptography provider has no randomness or supports no version at or above `min_version`.
+    pub fn new(
+        certificates: &[LoadedCertificate],
+        min_version: TlsVersion,
+    ) -> Result<Terminator, rustls::Error> {
+        let versions: &[_] = match min_version {
+            TlsVersion::V1_2 => &[&rustls::version::TLS13, &rustls::version::TLS12],
+            TlsVersion::V1_3 => &[&rustls::version::TLS13],
+        };
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(Resolver::new(certificates)));
+        config.ticketer = aws_lc_rs::Ticketer::new()?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Terminator { config: Arc::new(config) })
+    }
+
+    /// Performs the handshake as the server.
+    ///
+    /// # Errors
+    /// [`TlsError::Timeout`] after `deadline`, else [`TlsError::Failed`].
+    pub async fn accept(
+        &self,
+        tcp: TcpStream,
+        deadline: Duration,
+    ) -> Result<(Box<TlsStream<TcpStream>>, Agreed), TlsError> {
+        let acceptor = TlsAcceptor::from(self.config.clone());
+        let handshake = acceptor.accept_with(tcp, |session| session.set_buffer_limit(Some(BUFFER_BYTES_MAX)));
+        let stream = match timeout(deadline, handshake).await {
+            Ok(result) => result.map_err(TlsError::Failed)?,
+            Err(_) => return Err(TlsError::Timeout),
+        };
+        let session = stream.get_ref().1;
+        let agreed = Agreed {
+            version: match session.protocol_version() {
+                Some(ProtocolVersion::TLSv1_3) => "1.3",
+                _ => "1.2",
+            },
+            resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
+        };
+        Ok((Box::new(stream), agreed))
+    }
+}
