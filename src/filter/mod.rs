@@ -1,0 +1,3 @@
+//! What a request must pass before a backend hears of it.
+
+pub mod origin;

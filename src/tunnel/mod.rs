@@ -1,0 +1,27 @@
+//! A tunnel: a client's stream and a backend's, joined until both have ended.
+//!
+//! However it came to be (an HTTP/1.1 upgrade, with TLS or without), it is two [`Stream`](crate::net::stream::Stream)s
+//! and its [`Terms`]. [`splice`] moves the bytes, [`flow`] is one of its two directions, [`sessions`] the live table.
+
+pub mod clock;
+pub mod flow;
+pub mod scratch;
+pub mod sessions;
+pub mod splice;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::telemetry::metrics::RouteMetrics;
+
+/// What a route gives its tunnels for life. A later configuration makes new terms; these stay as they are.
+pub struct Terms {
+    /// The route's name.
+    pub route: Arc<str>,
+    /// How long a tunnel may live without a byte in either direction.
+    pub idle_timeout: Duration,
+    /// How long one direction may go on after the other ended.
+    pub half_close_timeout: Duration,
+    /// Where the tunnel counts.
+    pub metrics: RouteMetrics,
+}

@@ -1,0 +1,178 @@
+//! The live table: what every open tunnel is and does, and the way to reach it from another thread.
+//!
+//! Entries hold ids, labels and numbers, never streams. The worker writes the numbers, without locks; others read them.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
+use std::time::Duration;
+
+use futures_util::task::AtomicWaker;
+use tokio::time::Instant;
+
+use crate::telemetry::access::Id;
+use crate::telemetry::metrics::Direction;
+
+/// Parts of the table, each with a lock of its own, taken when a tunnel opens and ends.
+const SHARDS: u64 = 16;
+
+/// All live tunnels.
+#[derive(Default)]
+pub struct Sessions {
+    shards: [Mutex<BTreeMap<Id, Arc<Session>>>; SHARDS as usize],
+}
+
+/// One live tunnel.
+pub struct Session {
+    /// Its name in records.
+    pub id: Id,
+    /// The client's address.
+    pub client: IpAddr,
+    /// The route it came by.
+    pub route: Arc<str>,
+    /// The backend it leads to.
+    pub backend: Arc<str>,
+    /// What client and backend agreed to speak.
+    pub subprotocol: Option<Box<str>>,
+    /// When it opened.
+    pub opened: Instant,
+    moved: [Moved; 2],
+    /// Milliseconds from `opened` to the last byte.
+    active_ms: AtomicU64,
+    cut: AtomicBool,
+    waker: AtomicWaker,
+}
+
+/// What has moved in one direction.
+#[derive(Default)]
+struct Moved {
+    bytes: AtomicU64,
+    messages: AtomicU64,
+}
+
+/// Keeps a tunnel in the table.
+pub struct Registration {
+    sessions: Arc<Sessions>,
+    session: Arc<Session>,
+}
+
+impl Sessions {
+    /// Enters a tunnel.
+    pub fn register(self: &Arc<Sessions>, session: Session) -> Registration {
+        let session = Arc::new(session);
+        self.shard(session.id).insert(session.id, session.clone());
+        Registration { sessions: self.clone(), session }
+    }
+
+    /// Tells every tunnel to end now. Returns how many were told.
+    pub fn cut_all(&self) -> usize {
+        let mut told = 0;
+        for shard in &self.shards {
+            for session in shard.lock().unwrap_or_else(PoisonError::into_inner).values() {
+                session.cut.store(true, Ordering::Release);
+                session.waker.wake();
+                told += 1;
+            }
+        }
+        told
+    }
+
+    /// How many tunnels are open.
+    pub fn len(&self) -> usize {
+        let count =
+            |shard: &Mutex<BTreeMap<_, _>>| shard.lock().unwrap_or_else(PoisonError::into_inner).len();
+        self.shards.iter().map(count).sum()
+    }
+
+    /// Whether none is open.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn shard(&self, id: Id) -> std::sync::MutexGuard<'_, BTreeMap<Id, Arc<Session>>> {
+        let index = (id.number() % SHARDS) as usize;
+        self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Session {
+    /// A tunnel that opens now.
+    pub fn new(
+        id: Id,
+        client: IpAddr,
+        route: Arc<str>,
+        backend: Arc<str>,
+        subprotocol: Option<Box<str>>,
+    ) -> Session {
+        Session {
+            id,
+            client,
+            route,
+            backend,
+            subprotocol,
+            opened: Instant::now(),
+            moved: Default::default(),
+            active_ms: AtomicU64::new(0),
+            cut: AtomicBool::new(false),
+            waker: AtomicWaker::new(),
+        }
+    }
+
+    /// Counts what was taken from one side. Only the tunnel's own task calls this, so plain loads and stores do.
+    pub fn count(&self, direction: Direction, bytes: u64, messages: u64) {
+        let moved = &self.moved[direction as usize];
+        let add = |cell: &AtomicU64, amount| {
+            cell.store(cell.load(Ordering::Relaxed) + amount, Ordering::Relaxed);
+        };
+        add(&moved.bytes, bytes);
+        if messages > 0 {
+            add(&moved.messages, messages);
+        }
+    }
+
+    /// Notes that bytes moved at `now`.
+    pub fn touch(&self, now: Instant) {
+        let since = now.saturating_duration_since(self.opened).as_millis();
+        self.active_ms.store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// When the last byte moved, or when the tunnel opened.
+    pub fn active(&self) -> Instant {
+        self.opened + Duration::from_millis(self.active_ms.load(Ordering::Relaxed))
+    }
+
+    /// Bytes taken from the sender of `direction`.
+    pub fn bytes(&self, direction: Direction) -> u64 {
+        self.moved[direction as usize].bytes.load(Ordering::Relaxed)
+    }
+
+    /// Messages taken from the sender of `direction`.
+    pub fn messages(&self, direction: Direction) -> u64 {
+        self.moved[direction as usize].messages.load(Ordering::Relaxed)
+    }
+
+    /// Wakes `waker` when an order comes.
+    pub fn listen(&self, waker: &Waker) {
+        self.waker.register(waker);
+    }
+
+    /// Whether the tunnel was told to end now.
+    pub fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Acquire)
+    }
+}
+
+impl Registration {
+    /// The entry.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.sessions.shard(self.session.id).remove(&self.session.id);
+    }
+}

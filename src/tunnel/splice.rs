@@ -1,0 +1,232 @@
+//! The loop that joins two streams: both directions, the deadlines, and the name of the end.
+//!
+//! A reset travels as a reset: when one side's connection breaks, the other side's is reset too. An end travels as an
+//! end (FIN), and the other direction may go on for a while (`half_close_timeout`).
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::flow::{Fault, Flow};
+use super::sessions::{Registration, Session};
+use super::{Terms, clock, scratch};
+use crate::net::stream::Stream;
+use crate::outcome::{EndReason, Ending, Party};
+use crate::proto::scan::{Scanner, Seen};
+use crate::telemetry::metrics::Direction;
+
+/// A tunnel at work. As a future it ends with the tunnel.
+pub struct Splice {
+    /// Gone once the tunnel has ended.
+    streams: Option<Streams>,
+    up: Flow,
+    down: Flow,
+    /// Who sent the first Close frame.
+    closer: Option<Party>,
+    /// Whose stream ended first, and when.
+    ended: Option<(Party, Instant)>,
+    /// Fires at the nearest deadline that was known when it was last set; later bytes only move the deadline.
+    timer: Pin<Box<Sleep>>,
+    /// The timer is not yet known to the runtime, nor the task to the table.
+    fresh: bool,
+    registration: Registration,
+    terms: Arc<Terms>,
+}
+
+struct Streams {
+    client: Stream,
+    backend: Stream,
+}
+
+/// One end of a tunnel: a stream, and what arrived on it together with the handshake.
+pub struct Leg {
+    /// The stream.
+    pub stream: Stream,
+    /// To be passed on before anything that the stream still brings.
+    pub early: Vec<u8>,
+    /// For what the stream sends.
+    pub scanner: Scanner,
+}
+
+impl Splice {
+    /// Joins `client` and `backend`.
+    pub fn new(client: Leg, backend: Leg, terms: Arc<Terms>, registration: Registration) -> Splice {
+        let session = registration.session();
+        let counting = |direction| {
+            let terms = &terms;
+            move |bytes, seen| note(session, terms, direction, bytes, seen)
+        };
+        let up = Flow::new(client.scanner, &client.early, counting(Direction::ToBackend));
+        let down = Flow::new(backend.scanner, &backend.early, counting(Direction::ToClient));
+        let timer = Box::pin(sleep_until(session.opened + terms.idle_timeout));
+        Splice {
+            streams: Some(Streams { client: client.stream, backend: backend.stream }),
+            up,
+            down,
+            closer: None,
+            ended: None,
+            timer,
+            fresh: true,
+            registration,
+            terms,
+        }
+    }
+
+    /// The tunnel's entry in the live table.
+    pub fn session(&self) -> &Session {
+        self.registration.session()
+    }
+
+    /// The tunnel's terms.
+    pub fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    /// The code of the first Close frame, if there was one and it had a code.
+    pub fn close_code(&self) -> Option<u16> {
+        let flow = if self.closer? == Party::Client { &self.up } else { &self.down };
+        flow.scanner().close()?.code
+    }
+
+    fn poll_flows(&mut self, context: &mut Context<'_>) -> Poll<Ending> {
+        let Some(streams) = &mut self.streams else { return Poll::Pending };
+        let Streams { client, backend } = streams;
+        let (session, terms) = (self.registration.session(), &*self.terms);
+        let (up, down) = scratch::lend(|scratch| {
+            let count = |bytes, seen| note(session, terms, Direction::ToBackend, bytes, seen);
+            let up = self.up.poll(context, client, backend, scratch, count);
+            let count = |bytes, seen| note(session, terms, Direction::ToClient, bytes, seen);
+            let down = self.down.poll(context, backend, client, scratch, count);
+            (up, down)
+        });
+        self.note_order();
+        match (up, down) {
+            (Poll::Ready(Err(fault)), _) => Poll::Ready(self.broken(fault, Party::Client, Party::Backend)),
+            (_, Poll::Ready(Err(fault))) => Poll::Ready(self.broken(fault, Party::Backend, Party::Client)),
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(self.both_ended()),
+            _ => Poll::Pending,
+        }
+    }
+
+    /// Remembers who closed and who ended first. Where both show up in the same poll, the client is taken to be first:
+    /// its bytes were looked at first.
+    fn note_order(&mut self) {
+        if self.closer.is_none() {
+            self.closer = match (self.up.scanner().close(), self.down.scanner().close()) {
+                (Some(_), _) => Some(Party::Client),
+                (None, Some(_)) => Some(Party::Backend),
+                (None, None) => None,
+            };
+        }
+        if self.ended.is_none() {
+            let now = clock::now();
+            self.ended = match (self.up.source_ended(), self.down.source_ended()) {
+                (true, _) => Some((Party::Client, now)),
+                (false, true) => Some((Party::Backend, now)),
+                (false, false) => None,
+            };
+            if let Some((_, at)) = self.ended {
+                let nearer = (at + self.terms.half_close_timeout).min(self.timer.deadline());
+                self.timer.as_mut().reset(nearer);
+                self.fresh = true;
+            }
+        }
+    }
+
+    fn closed_by_both(&self) -> bool {
+        self.up.scanner().close().is_some() && self.down.scanner().close().is_some()
+    }
+
+    fn both_ended(&self) -> Ending {
+        let ender = self.ended.map_or(Party::Proxy, |(party, _)| party);
+        let reason = if self.closed_by_both() {
+            EndReason::Closed
+        } else if self.up.truncated() || self.down.truncated() {
+            EndReason::Truncated
+        } else {
+            EndReason::Ended
+        };
+        Ending { by: self.closer.unwrap_or(ender), reason }
+    }
+
+    /// A stream failed. After the Close frames of both sides it is only an untidy end.
+    fn broken(&mut self, fault: Fault, source: Party, reader: Party) -> Ending {
+        let (by, error) = match fault {
+            Fault::Source(error) => (source, error),
+            Fault::Reader(error) => (reader, error),
+        };
+        if self.closed_by_both() {
+            return Ending { by: self.closer.unwrap_or(by), reason: EndReason::Closed };
+        }
+        if let Some(Streams { client, backend }) = self.streams.take() {
+            let other = if by == Party::Client { backend } else { client };
+            other.reset();
+        }
+        let reason = match error.kind() {
+            io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe => {
+                EndReason::Reset
+            }
+            io::ErrorKind::TimedOut | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+                EndReason::Vanished
+            }
+            _ => EndReason::Broken,
+        };
+        Ending { by, reason }
+    }
+
+    /// Looks at the clock when the timer fires: bytes that have moved since have moved the deadline.
+    fn poll_deadlines(&mut self, context: &mut Context<'_>) -> Poll<Ending> {
+        while self.timer.as_mut().poll(context).is_ready() {
+            let now = Instant::now();
+            let idle = self.session().active() + self.terms.idle_timeout;
+            let half_close = self.ended.map(|(_, at)| at + self.terms.half_close_timeout);
+            let by = Party::Proxy;
+            if half_close.is_some_and(|deadline| deadline <= now) {
+                return Poll::Ready(Ending { by, reason: EndReason::HalfCloseTimeout });
+            }
+            if idle <= now {
+                return Poll::Ready(Ending { by, reason: EndReason::IdleTimeout });
+            }
+            let nearest = half_close.map_or(idle, |half_close| half_close.min(idle));
+            self.timer.as_mut().reset(nearest);
+        }
+        Poll::Pending
+    }
+}
+
+impl Future for Splice {
+    type Output = Ending;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Ending> {
+        let splice = self.get_mut();
+        let mut ending = splice.poll_flows(context);
+        // The timer is asked when it may have something to say: when it was set, and when nothing else woke the task.
+        if ending.is_pending() && (splice.fresh || splice.timer.is_elapsed()) {
+            splice.fresh = false;
+            splice.session().listen(context.waker());
+            ending = splice.poll_deadlines(context);
+        }
+        if ending.is_pending() && splice.session().is_cut() {
+            ending = Poll::Ready(Ending { by: Party::Proxy, reason: EndReason::DrainDeadline });
+        }
+        if ending.is_ready() {
+            splice.streams = None;
+        }
+        ending
+    }
+}
+
+/// Counts what was taken from one side, while the tunnel lives.
+fn note(session: &Session, terms: &Terms, direction: Direction, bytes: usize, seen: Seen) {
+    let (bytes, messages) = (bytes as u64, u64::from(seen.messages));
+    session.count(direction, bytes, messages);
+    session.touch(clock::now());
+    terms.metrics.bytes[direction as usize].add(bytes);
+    if messages > 0 {
+        terms.metrics.messages[direction as usize].add(messages);
+    }
+}

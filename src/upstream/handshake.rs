@@ -1,0 +1,78 @@
+//! The WebSocket handshake with a backend (RFC 6455 4.1, as the client).
+//!
+//! Only a 101 that answers this very offer opens a tunnel. Any other status is an ordinary answer, which the client
+//! gets whole; and a connection that carried a handshake is never used again.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::Empty;
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::config::Limits;
+use crate::net::http as client;
+use crate::net::stream::Stream;
+use crate::outcome::{ConnectError, Refusal};
+use crate::proto::handshake::{Answer, Offer};
+
+/// What a backend made of an offer.
+pub enum Reply {
+    /// It speaks WebSocket now.
+    Switched(Switched),
+    /// It answered something else.
+    Declined(Response<Incoming>),
+}
+
+/// A backend's side of a new tunnel.
+pub struct Switched {
+    /// The stream behind the 101.
+    pub stream: Stream,
+    /// What came together with the 101.
+    pub early: Vec<u8>,
+    /// What the backend agreed to.
+    pub answer: Answer,
+    /// The 101 as it came.
+    pub head: http::response::Parts,
+}
+
+/// Sends the offer and checks the answer, within `deadline`. `request` is complete and has no body: that it ends with
+/// its head is why no 101 can arrive too early.
+///
+/// # Errors
+/// [`Refusal::BackendTimeout`], [`Refusal::BackendClosed`], [`Refusal::BackendSpeech`] or [`Refusal::Answer`].
+pub async fn offer(
+    tcp: TcpStream,
+    limits: &Limits,
+    request: Request<Empty<Bytes>>,
+    offer: &Offer,
+    deadline: Duration,
+) -> Result<Reply, Refusal> {
+    let exchange = async {
+        let mut response = client::send(tcp, limits, request).await?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(Reply::Declined(response));
+        }
+        let upgrade = hyper::upgrade::on(&mut response);
+        let (head, _) = response.into_parts();
+        let answer = offer.check_answer(&head).map_err(Refusal::Answer)?;
+        let upgraded = upgrade.await.map_err(|_| Refusal::BackendClosed)?;
+        let (stream, early) = take_stream(upgraded)?;
+        Ok(Reply::Switched(Switched { stream, early, answer, head }))
+    };
+    timeout(deadline, exchange).await.unwrap_or(Err(Refusal::BackendTimeout))
+}
+
+/// Takes the stream back from hyper, and what hyper had read ahead. The read-ahead is copied: it would keep the whole
+/// 8 KiB read buffer alive, even when it is empty.
+///
+/// # Errors
+/// [`Refusal::Unreachable`] when hyper had another kind of stream, which cannot be.
+pub fn take_stream(upgraded: hyper::upgrade::Upgraded) -> Result<(Stream, Vec<u8>), Refusal> {
+    let parts =
+        upgraded.downcast::<TokioIo<Stream>>().map_err(|_| Refusal::Unreachable(ConnectError::Other))?;
+    Ok((parts.io.into_inner(), parts.read_buf.to_vec()))
+}

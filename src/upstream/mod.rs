@@ -1,0 +1,8 @@
+//! Backends: which there are, how they are, which one is next, and how to reach it.
+
+pub mod backend;
+pub mod balance;
+pub mod handshake;
+pub mod health;
+pub mod pool;
+pub mod retry;
