@@ -1,0 +1,134 @@
+//! The command line: what each command does, and with which status it ends.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tokio::runtime;
+
+use crate::config::{Config, Problems};
+use crate::demo;
+use crate::supervisor::signals::Stop;
+use crate::supervisor::{Stopped, Supervisor};
+use crate::telemetry::log::{self, Sink};
+
+const EXAMPLES: &str = "\
+Examples:
+  longhaul demo                           try it: two echo backends, wss://localhost:8443 in front
+  longhaul run --config longhaul.toml     serve what the file says
+  kill -TERM PID                          stop politely: tunnels may end until server.drain.deadline
+                                          (a second signal cuts at once)
+
+Exit status:
+  0   everything ended by itself
+  1   it could not start or go on
+  2   the command line is wrong
+  3   it stopped, and connections were cut at the drain deadline or by a second signal
+  78  the configuration is wrong (nothing was started)";
+
+const EXIT_CUT: u8 = 3;
+const EXIT_CONFIG: u8 = 78;
+
+/// A reverse proxy and load balancer for connections that stay open: WebSocket first, and the HTTP around it.
+#[derive(Parser)]
+#[command(name = "longhaul", version, after_help = EXAMPLES, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve what a configuration file says
+    #[command(after_help = EXAMPLES)]
+    Run {
+        /// The configuration file (TOML); every key is explained in config/full.toml
+        #[arg(short, long, value_name = "FILE", env = "LONGHAUL_CONFIG")]
+        config: PathBuf,
+    },
+    /// Show the main job: a proxy with two embedded echo backends and a page to try them
+    Demo,
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Run { config } => match Config::load(&config) {
+            Ok(loaded) => run(&loaded, &config),
+            Err(problems) => report(&problems),
+        },
+        Command::Demo => run_demo(),
+    }
+}
+
+fn run(config: &Config, path: &Path) -> ExitCode {
+    let told = |supervisor: &Supervisor| {
+        for (listener, address) in supervisor.listeners() {
+            tracing::info!(%listener, %address, "listening");
+        }
+        if let Some(address) = supervisor.metrics_address() {
+            tracing::info!(%address, "metrics");
+        }
+        tracing::info!(config = %path.display(), version = env!("CARGO_PKG_VERSION"), "serving");
+        Ok(())
+    };
+    serve(config, told)
+}
+
+fn run_demo() -> ExitCode {
+    match demo::prepare() {
+        Ok(demo) => match serve(&demo.config, |_| demo.introduce(io::stdout())) {
+            // Whoever ends a demo ends its tunnels, too.
+            code if code == ExitCode::from(EXIT_CUT) => ExitCode::SUCCESS,
+            code => code,
+        },
+        Err(error) => fail(&format!("cannot start the demo: {error}")),
+    }
+}
+
+/// Starts a proxy, calls `told` when it serves, and runs it to its end.
+fn serve(config: &Config, told: impl FnOnce(&Supervisor) -> io::Result<()>) -> ExitCode {
+    let sink = match Sink::start(io::stdout()) {
+        Ok(sink) => sink,
+        Err(error) => return fail(&format!("cannot start a thread for the log: {error}")),
+    };
+    log::install(&sink, config.log.format, config.log.level);
+    let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("cannot start: {error}")),
+    };
+    let code = runtime.block_on(async {
+        // Before anything is served: a signal that comes early must drain, not kill.
+        let mut stop = match Stop::new() {
+            Ok(stop) => stop,
+            Err(error) => return fail(&format!("cannot catch signals: {error}")),
+        };
+        let supervisor = match Supervisor::start(config, &sink) {
+            Ok(supervisor) => supervisor,
+            Err(problems) => return report(&problems),
+        };
+        if let Err(error) = told(&supervisor) {
+            return fail(&format!("cannot write to standard output: {error}"));
+        }
+        match supervisor.run(&mut stop).await {
+            Stopped::Drained => ExitCode::SUCCESS,
+            Stopped::Cut(_) => ExitCode::from(EXIT_CUT),
+        }
+    });
+    // A name that is being resolved must not hold the process up.
+    runtime.shutdown_background();
+    sink.flush();
+    code
+}
+
+fn report(problems: &Problems) -> ExitCode {
+    let color = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let _ = io::stderr().write_all(problems.render(color).as_bytes());
+    ExitCode::from(EXIT_CONFIG)
+}
+
+fn fail(message: &str) -> ExitCode {
+    let _ = writeln!(io::stderr(), "longhaul: {message}");
+    ExitCode::FAILURE
+}

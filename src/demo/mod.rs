@@ -1,0 +1,120 @@
+//! `longhaul demo`: the main job on embedded defaults. Two echo backends and a proxy in front of them, all in this
+//! process, with a certificate made in memory.
+
+mod backend;
+
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
+
+use crate::config::{At, Certificate, Config, Pem, Place, Tls, TlsVersion};
+
+/// Ports that are tried after the one that was wanted.
+const PORTS_TRIED: u16 = 100;
+
+/// The demo's proxy configuration, and what to tell about it.
+pub struct Demo {
+    /// Ready to run.
+    pub config: Config,
+    tls_port: u16,
+    plain_port: u16,
+    metrics_port: u16,
+}
+
+/// Starts the backends and makes the configuration of the proxy in front of them.
+///
+/// # Errors
+/// When no certificate can be made, no port is free, or no thread can be started.
+pub fn prepare() -> io::Result<Demo> {
+    let east = backend::start("east")?;
+    let west = backend::start("west")?;
+    let (tls_port, plain_port, metrics_port) = (free_port(8443)?, free_port(8080)?, free_port(9901)?);
+    // `localhost` is 127.0.0.1 and ::1, and a browser may try either; a machine without IPv6 has the first alone.
+    let mut listeners = String::new();
+    for (ip, suffix) in [("127.0.0.1", ""), ("[::1]", "-v6")] {
+        for (name, port) in [("tls", tls_port), ("plain", plain_port)] {
+            let address = format!("{ip}:{port}");
+            if suffix.is_empty() || TcpListener::bind(&address).is_ok() {
+                listeners += &format!("[[listeners]]\nname = \"{name}{suffix}\"\naddress = \"{address}\"\n");
+            }
+        }
+    }
+    let text = format!(
+        r#"
+[server]
+drain = {{ delay = "0s", deadline = "1s" }}
+[log]
+level = "warn"
+access = false
+[metrics]
+address = "127.0.0.1:{metrics_port}"
+{listeners}
+[[routes]]
+name = "demo"
+pool = "echo"
+[pools.echo]
+balance = "round-robin"
+backends = ["{east}", "{west}"]
+health = {{ kind = "http", path = "/health", interval = "2s" }}
+"#
+    );
+    let mut config = Config::parse("demo", &text, Path::new(".")).map_err(io::Error::other)?;
+    let certificate = self_signed()?;
+    for listener in &mut config.listeners {
+        if listener.name.value.starts_with("tls") {
+            let certificates = vec![certificate.clone()];
+            listener.tls = Some(Tls { certificates, min_version: TlsVersion::V1_2 });
+        }
+    }
+    Ok(Demo { config, tls_port, plain_port, metrics_port })
+}
+
+impl Demo {
+    /// Tells where everything is, and how to try it.
+    ///
+    /// # Errors
+    /// When `out` takes nothing.
+    pub fn introduce(&self, mut out: impl Write) -> io::Result<()> {
+        let Demo { tls_port, plain_port, metrics_port, .. } = self;
+        write!(
+            out,
+            "\
+longhaul {version} demo: two echo backends, east and west, behind one proxy
+
+  page        https://localhost:{tls_port}/   (the certificate is self-signed: your browser will ask)
+              http://localhost:{plain_port}/
+  WebSocket   wss://localhost:{tls_port}/ws
+              ws://localhost:{plain_port}/ws
+  metrics     http://127.0.0.1:{metrics_port}/metrics
+
+Open the page, or try it from a shell:
+
+  npx wscat --no-check --connect wss://localhost:{tls_port}/ws
+  curl --silent http://127.0.0.1:{metrics_port}/metrics | grep ^longhaul_tunnel
+
+Ctrl-C ends it.
+",
+            version = env!("CARGO_PKG_VERSION")
+        )?;
+        out.flush()
+    }
+}
+
+/// `wanted`, or the next port that is free.
+fn free_port(wanted: u16) -> io::Result<u16> {
+    let mut taken = io::Error::from(io::ErrorKind::AddrInUse);
+    for port in wanted..wanted + PORTS_TRIED {
+        match TcpListener::bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)) {
+            Ok(_) => return Ok(port),
+            Err(error) => taken = error,
+        }
+    }
+    Err(taken)
+}
+
+fn self_signed() -> io::Result<Certificate> {
+    let names = ["localhost".to_string(), "127.0.0.1".to_string(), "::1".to_string()];
+    let made = rcgen::generate_simple_self_signed(names).map_err(io::Error::other)?;
+    let inline = |text| At { value: Pem::Inline(text), place: Place::default() };
+    Ok(Certificate { cert: inline(made.cert.pem()), key: inline(made.signing_key.serialize_pem()) })
+}

@@ -1,0 +1,139 @@
+//! Takes connections in and hands each to a worker: one place per listener, so that the workers' loads can be compared.
+
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::lifecycle::{Count, Permit, Permits, Phase, PhaseReceiver, reached};
+use crate::net::accept::{AcceptError, Acceptor, EXHAUSTED_PAUSE};
+use crate::proxy::Presence;
+use crate::state::Listener;
+use crate::telemetry::Metrics;
+use crate::telemetry::metrics::AcceptFault;
+
+/// Connections that wait for a worker to take them, per worker.
+pub const INBOX_MAX: usize = 1024;
+/// The same fault is logged once in this time.
+const LOG_EVERY: Duration = Duration::from_secs(1);
+
+/// A connection on its way to a worker.
+pub struct Arrival {
+    /// Not yet registered with any runtime.
+    pub socket: TcpStream,
+    /// The other end.
+    pub peer: SocketAddr,
+    /// Where it came in.
+    pub listener: Arc<Listener>,
+    /// Counts it.
+    pub presence: Presence,
+}
+
+/// A worker, as seen from where connections arrive.
+#[derive(Clone)]
+pub struct WorkerInbox {
+    /// Takes connections.
+    pub arrivals: mpsc::Sender<Arrival>,
+    /// What the worker carries.
+    pub load: Count,
+}
+
+/// One listener's loop.
+pub struct Admission {
+    /// What it is called, and where it counts.
+    pub listener: Arc<Listener>,
+    /// Bounds the connections of the process.
+    pub permits: Permits,
+    /// Never empty.
+    pub workers: Vec<WorkerInbox>,
+    /// Counts faults.
+    pub metrics: Metrics,
+}
+
+impl Admission {
+    /// Accepts until the process drains; then takes what the kernel has accepted already, and closes the socket.
+    pub async fn run(self, acceptor: Acceptor, mut phase: PhaseReceiver) {
+        let mut last_logged = None;
+        let draining = reached(&mut phase, Phase::Draining);
+        tokio::pin!(draining);
+        loop {
+            let permit = tokio::select! {
+                biased;
+                () = &mut draining => break,
+                permit = self.permit() => permit,
+            };
+            let accepted = tokio::select! {
+                biased;
+                () = &mut draining => break,
+                accepted = acceptor.accept() => accepted,
+            };
+            match accepted {
+                Ok((socket, peer)) => self.hand_over(socket, peer, permit).await,
+                Err(error) => self.fault(error, &mut last_logged).await,
+            }
+        }
+        while let Some(permit) = self.permits.take() {
+            let Ok((socket, peer)) = acceptor.accept_queued() else { break };
+            self.hand_over(socket, peer, permit).await;
+        }
+    }
+
+    /// A permit; while there is none, connections wait in the kernel's queue.
+    async fn permit(&self) -> Permit {
+        if let Some(permit) = self.permits.take() {
+            return permit;
+        }
+        self.metrics.accept_fault(&self.listener.name, AcceptFault::Limit);
+        tracing::warn!(listener = %self.listener.name, connections_max = self.permits.max(),
+            "connection limit reached: new connections wait; raise limits.connections_max or the descriptor limit");
+        self.permits.wait().await
+    }
+
+    async fn hand_over(&self, socket: TcpStream, peer: SocketAddr, permit: Permit) {
+        let metrics = &self.listener.metrics;
+        metrics.accepted.increment();
+        let worker = self.choose();
+        let presence = Presence { permit, active: metrics.active.enter(), load: worker.load.enter() };
+        let arrival = Arrival { socket, peer, listener: self.listener.clone(), presence };
+        // A full inbox is a worker that is busy: waiting here leaves the rest in the kernel's queue.
+        let _ = worker.arrivals.send(arrival).await;
+    }
+
+    /// The less loaded of two workers chosen at random.
+    fn choose(&self) -> &WorkerInbox {
+        let count = self.workers.len();
+        let first = fastrand::usize(0..count);
+        let second = (first + 1 + fastrand::usize(0..count.max(2) - 1)) % count;
+        let (first, second) = (&self.workers[first], &self.workers[second]);
+        if second.load.get() < first.load.get() { second } else { first }
+    }
+
+    async fn fault(&self, error: AcceptError, last_logged: &mut Option<Instant>) {
+        let (fault, code) = match error {
+            AcceptError::Empty => return,
+            AcceptError::Exhausted => (AcceptFault::Exhausted, None),
+            AcceptError::Other(code) => (AcceptFault::Other, Some(code)),
+        };
+        self.metrics.accept_fault(&self.listener.name, fault);
+        if last_logged.is_none_or(|at: Instant| at.elapsed() >= LOG_EVERY) {
+            *last_logged = Some(Instant::now());
+            let listener = &self.listener.name;
+            match code {
+                None => {
+                    tracing::error!(%listener, "cannot accept: descriptors or memory exhausted; raise the descriptor limit")
+                }
+                Some(code) => tracing::warn!(%listener, code, "cannot accept a connection"),
+            }
+        }
+        if fault == AcceptFault::Exhausted {
+            sleep(EXHAUSTED_PAUSE).await;
+        }
+    }
+}
+
+/// Waits until all of `permits` are back, or `deadline` has passed. Returns whether they are.
+pub async fn drained(permits: &Permits, deadline: Duration) -> bool {
+    timeout(deadline, permits.all_back()).await.is_ok()
+}

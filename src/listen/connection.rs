@@ -1,0 +1,106 @@
+//! One client connection, from its socket to its requests: TLS if the listener has it, then HTTP/1.1.
+//!
+//! Every wait has a deadline: the TLS handshake, and each request's head, the first byte of it included.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+
+use super::admit::Arrival;
+use crate::config::Limits;
+use crate::lifecycle::{Phase, reached};
+use crate::net::http::MIN_BUFFER_BYTES;
+use crate::net::socket;
+use crate::net::stream::Stream;
+use crate::net::tls::{Agreed, TlsError};
+use crate::proxy::exchange::exchange;
+use crate::proxy::{Caller, Plane};
+use crate::state::{Listener, Snapshot};
+use crate::telemetry::metrics::{ConnectionFault, TlsResult};
+
+/// Serves a connection to its end. A tunnel that it becomes goes on without it.
+pub async fn serve(plane: Arc<Plane>, arrival: Arrival) {
+    let Arrival { socket, peer, listener, presence } = arrival;
+    let snapshot = plane.snapshot.load_full();
+    let Ok(tcp) = TcpStream::from_std(socket) else { return };
+    if socket::tune(&tcp, &snapshot.tcp).is_err() {
+        return;
+    }
+    let Some((stream, tls)) = secure(&plane, &snapshot, &listener, tcp).await else { return };
+    let limits = snapshot.limits.clone();
+    drop(snapshot);
+    let caller = Arc::new(Caller { listener, peer, tls, presence });
+    serve_http1(plane, stream, caller, &limits).await;
+}
+
+/// Performs the TLS handshake where the listener asks for one; `None` if there is nobody to talk to.
+async fn secure(
+    plane: &Plane,
+    snapshot: &Snapshot,
+    listener: &Listener,
+    tcp: TcpStream,
+) -> Option<(Stream, Option<Agreed>)> {
+    let Some(terminator) = &listener.tls else { return Some((Stream::Tcp(tcp), None)) };
+    let name = &listener.name;
+    match terminator.accept(tcp, snapshot.limits.tls_handshake_timeout).await {
+        Ok((stream, agreed)) => {
+            let result = if agreed.resumed { TlsResult::Resumed } else { TlsResult::Full };
+            plane.metrics.tls_handshake(name, result, agreed.version);
+            Some((Stream::Tls(stream), Some(agreed)))
+        }
+        Err(TlsError::Timeout) => {
+            plane.metrics.tls_handshake(name, TlsResult::Timeout, "");
+            None
+        }
+        Err(TlsError::Failed(error)) => {
+            plane.metrics.tls_handshake(name, TlsResult::Failed, "");
+            tracing::debug!(listener = %name, %error, "TLS handshake failed");
+            None
+        }
+    }
+}
+
+async fn serve_http1(plane: Arc<Plane>, stream: Stream, caller: Arc<Caller>, limits: &Limits) {
+    let service = service_fn(|request| {
+        let answer = exchange(plane.clone(), caller.clone(), request);
+        async { Ok::<_, Infallible>(answer.await) }
+    });
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(limits.head_timeout);
+    builder.max_header_size(limits.head_bytes_max);
+    builder.max_buf_size(limits.head_bytes_max.max(MIN_BUFFER_BYTES));
+    builder.max_headers(limits.head_fields_max);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
+    let mut phase = plane.phase.clone();
+    let result = tokio::select! {
+        result = connection.as_mut() => result,
+        () = reached(&mut phase, Phase::Draining) => {
+            // The request in hand is the last one.
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Some(fault) = result.err().and_then(|error| fault(&error)) {
+        plane.metrics.connection_fault(&caller.listener.name, fault);
+    }
+}
+
+/// What a failure of the connection is counted as; a client that just left is none.
+fn fault(error: &hyper::Error) -> Option<ConnectionFault> {
+    if error.is_timeout() {
+        Some(ConnectionFault::HeadTimeout)
+    } else if error.is_parse_too_large() {
+        Some(ConnectionFault::HeadTooLarge)
+    } else if error.is_parse() {
+        Some(ConnectionFault::Malformed)
+    } else if error.is_canceled() || error.is_closed() || error.is_shutdown() {
+        None
+    } else {
+        Some(ConnectionFault::Broken)
+    }
+}

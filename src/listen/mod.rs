@@ -1,0 +1,4 @@
+//! From a listening socket to requests.
+
+pub mod admit;
+pub mod connection;

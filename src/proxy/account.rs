@@ -1,0 +1,229 @@
+//! The account of one request: what it was, what became of it, told once to metrics and to the log.
+//!
+//! An account that is dropped without a word belongs to a client that left.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::{Request, StatusCode};
+use tokio::time::Instant;
+
+use super::{Caller, Plane};
+use crate::outcome::{Ending, Refusal};
+use crate::proto::forwarded;
+use crate::state::Route;
+use crate::telemetry::access::{Id, Record};
+use crate::telemetry::metrics::{Direction, Result as Outcome};
+use crate::tunnel::sessions::Session;
+use crate::tunnel::splice::Splice;
+use crate::upstream::backend::{Backend, Lease};
+
+/// The account of one request, open until one of its ends is told.
+pub struct Account {
+    facts: Option<Facts>,
+}
+
+struct Facts {
+    plane: Arc<Plane>,
+    caller: Arc<Caller>,
+    id: Id,
+    begun: Instant,
+    client: IpAddr,
+    is_websocket: bool,
+    method: http::Method,
+    host: Option<String>,
+    /// Without the query, which may hold secrets.
+    path: String,
+    route: Option<Arc<Route>>,
+    backend: Option<Arc<Backend>>,
+}
+
+impl Account {
+    /// Opens the account of `request`.
+    pub fn open<B>(plane: Arc<Plane>, caller: Arc<Caller>, request: &Request<B>) -> Account {
+        let headers = request.headers();
+        let trusted = &caller.listener.trusted_networks;
+        let host = request.uri().authority().map(|authority| authority.as_str().to_string());
+        let host_field =
+            || Some(String::from_utf8_lossy(headers.get(http::header::HOST)?.as_bytes()).into_owned());
+        let facts = Facts {
+            id: Id::next(),
+            begun: Instant::now(),
+            client: forwarded::client_address(headers, caller.peer.ip(), trusted),
+            is_websocket: false,
+            method: request.method().clone(),
+            host: host.or_else(host_field),
+            path: request.uri().path().to_string(),
+            route: None,
+            backend: None,
+            plane,
+            caller,
+        };
+        Account { facts: Some(facts) }
+    }
+
+    /// The request is a WebSocket handshake.
+    pub fn wants_tunnel(&mut self) {
+        if let Some(facts) = &mut self.facts {
+            facts.is_websocket = true;
+        }
+    }
+
+    /// The request has a route.
+    pub fn routed(&mut self, route: &Arc<Route>) {
+        if let Some(facts) = &mut self.facts {
+            facts.route = Some(route.clone());
+        }
+    }
+
+    /// The request has a backend.
+    pub fn leased(&mut self, lease: &Lease) {
+        if let Some(facts) = &mut self.facts {
+            facts.backend = Some(lease.backend().clone());
+        }
+    }
+
+    /// The request's name in records.
+    pub fn id(&self) -> Id {
+        self.facts.as_ref().map_or_else(Id::next, |facts| facts.id)
+    }
+
+    /// Who asks: the client itself, behind trusted proxies or not.
+    pub fn client(&self) -> IpAddr {
+        self.facts.as_ref().map_or(IpAddr::from([0, 0, 0, 0]), |facts| facts.client)
+    }
+
+    /// Moves the account to a task of its own.
+    pub fn hand_over(&mut self) -> Account {
+        Account { facts: self.facts.take() }
+    }
+
+    /// longhaul itself answered.
+    pub fn refused(&mut self, refusal: &Refusal) {
+        let Some(mut facts) = self.facts.take() else { return };
+        facts.is_websocket |= matches!(refusal, Refusal::Handshake(_));
+        facts.count(&Outcome::Refused(refusal));
+        facts.plane.access.write("refused", |record| {
+            facts.describe(record);
+            record.number("status", refusal.status().as_u16().into());
+            record.text("reason", refusal.reason());
+            record.milliseconds("took_ms", facts.begun.elapsed());
+        });
+    }
+
+    /// The backend answered something other than 101; its body is on its way.
+    pub fn answered(&mut self, status: StatusCode, lease: Lease) -> RequestEnd {
+        let facts = self.facts.take();
+        if let Some(facts) = &facts {
+            let declined = facts.is_websocket;
+            facts.count(&if declined { Outcome::Declined } else { Outcome::Answered(status) });
+        }
+        RequestEnd { facts, status, bytes: 0, broken: false, _lease: lease }
+    }
+
+    /// The client has its 101.
+    pub fn opened(&mut self, session: &Session) {
+        let Some(facts) = self.facts.take() else { return };
+        let took = facts.begun.elapsed();
+        facts.count(&Outcome::Opened);
+        if let Some(route) = &facts.route {
+            route.terms.metrics.opened.increment();
+            route.terms.metrics.handshake.observe(took);
+        }
+        facts.plane.access.write("open", |record| {
+            facts.describe(record);
+            record.maybe("subprotocol", session.subprotocol.as_deref());
+            record.milliseconds("handshake_ms", took);
+        });
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        self.refused(&Refusal::ClientGone);
+    }
+}
+
+impl Facts {
+    fn count(&self, outcome: &Outcome<'_>) {
+        let route = self.route.as_ref().map_or("", |route| &route.terms.route);
+        if self.is_websocket {
+            self.plane.metrics.handshake(route, outcome);
+        } else {
+            self.plane.metrics.request(route, outcome);
+        }
+    }
+
+    fn describe(&self, record: &mut Record) {
+        record.show("id", self.id).text("listener", &self.caller.listener.name);
+        record.show("client", self.client);
+        if self.client != self.caller.peer.ip() {
+            record.show("peer", self.caller.peer.ip());
+        }
+        record.maybe("tls", self.caller.tls.map(|tls| tls.version));
+        record.text("method", self.method.as_str());
+        record.maybe("host", self.host.as_deref()).text("path", &self.path);
+        record.maybe("route", self.route.as_ref().map(|route| &*route.terms.route));
+        record.maybe("backend", self.backend.as_ref().map(|backend| &*backend.label));
+    }
+}
+
+/// An answer whose body is on its way; dropped at its end.
+pub struct RequestEnd {
+    facts: Option<Facts>,
+    status: StatusCode,
+    bytes: u64,
+    broken: bool,
+    _lease: Lease,
+}
+
+impl RequestEnd {
+    /// Bytes of the body went to the client.
+    pub fn passed(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+    }
+
+    /// The backend broke off.
+    pub fn broke_off(&mut self) {
+        self.broken = true;
+    }
+}
+
+impl Drop for RequestEnd {
+    fn drop(&mut self) {
+        let Some(facts) = self.facts.take() else { return };
+        let message = if facts.is_websocket { "declined" } else { "request" };
+        facts.plane.access.write(message, |record| {
+            facts.describe(record);
+            record.number("status", self.status.as_u16().into());
+            record.number("bytes_to_client", self.bytes);
+            if self.broken {
+                record.text("reason", "backend_broke_off");
+            }
+            record.milliseconds("took_ms", facts.begun.elapsed());
+        });
+    }
+}
+
+/// A tunnel has ended.
+pub fn closed(plane: &Plane, caller: &Caller, splice: &Splice, ending: Ending) {
+    let (session, terms) = (splice.session(), splice.terms());
+    let lived = session.opened.elapsed();
+    plane.metrics.tunnel_closed(&terms.route, ending);
+    terms.metrics.duration.observe(lived);
+    plane.access.write("close", |record| {
+        record.show("id", session.id).text("listener", &caller.listener.name);
+        record.show("client", session.client);
+        record.text("route", &session.route).text("backend", &session.backend);
+        record.maybe("subprotocol", session.subprotocol.as_deref());
+        record.text("reason", ending.reason.label()).text("initiator", ending.by.label());
+        if let Some(code) = splice.close_code() {
+            record.number("close_code", code.into());
+        }
+        record.milliseconds("lived_ms", lived);
+        record.number("bytes_to_backend", session.bytes(Direction::ToBackend));
+        record.number("bytes_to_client", session.bytes(Direction::ToClient));
+        record.number("messages_to_backend", session.messages(Direction::ToBackend));
+        record.number("messages_to_client", session.messages(Direction::ToClient));
+    });
+}

@@ -1,0 +1,125 @@
+//! Bodies on their way through: streamed, never gathered, and watched for what must be known of them.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{Either, Full};
+use hyper::body::{Frame, Incoming, SizeHint};
+use tokio::time::{Instant, sleep_until};
+
+use super::account::RequestEnd;
+
+/// What a client gets: a backend's body, or a line of longhaul's own.
+pub type Body = Either<Relayed, Full<Bytes>>;
+
+/// A backend's body on its way to the client.
+pub struct Relayed {
+    body: Incoming,
+    end: RequestEnd,
+}
+
+impl Relayed {
+    /// Passes `body` on; `end` is told what passes, and learns the end by being dropped.
+    pub fn new(body: Incoming, end: RequestEnd) -> Relayed {
+        Relayed { body, end }
+    }
+}
+
+impl hyper::body::Body for Relayed {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let relayed = self.get_mut();
+        let frame = Pin::new(&mut relayed.body).poll_frame(context);
+        match &frame {
+            Poll::Ready(Some(Ok(frame))) => relayed.end.passed(frame.data_ref().map_or(0, Bytes::len)),
+            Poll::Ready(Some(Err(_))) => relayed.end.broke_off(),
+            Poll::Ready(None) | Poll::Pending => {}
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A client's body on its way to the backend.
+pub struct Sent {
+    body: Incoming,
+    progress: Progress,
+}
+
+impl Sent {
+    /// Passes `body` on and notes in `progress` when it moves.
+    pub fn new(body: Incoming, progress: Progress) -> Sent {
+        Sent { body, progress }
+    }
+}
+
+impl hyper::body::Body for Sent {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let sent = self.get_mut();
+        let frame = Pin::new(&mut sent.body).poll_frame(context);
+        if frame.is_ready() {
+            sent.progress.note();
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// When a request's body last moved: a slow upload is not a backend's silence.
+#[derive(Clone)]
+pub struct Progress {
+    begun: Instant,
+    last_ms: Arc<AtomicU64>,
+}
+
+impl Progress {
+    /// Begins now.
+    pub fn new() -> Progress {
+        Progress { begun: Instant::now(), last_ms: Arc::default() }
+    }
+
+    fn note(&self) {
+        let since = self.begun.elapsed().as_millis();
+        self.last_ms.store(u64::try_from(since).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    /// Waits until nothing has moved for `silence`.
+    pub async fn stalled(&self, silence: Duration) {
+        loop {
+            let last = self.begun + Duration::from_millis(self.last_ms.load(Relaxed));
+            if last.elapsed() >= silence {
+                return;
+            }
+            sleep_until(last + silence).await;
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! One request, from its head to its answer or its tunnel.
+
+use std::sync::Arc;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+
+use super::account::Account;
+use super::body::Body;
+use super::inbound::{self, Inbound};
+use super::{Caller, Plane, http as plain, refuse, websocket};
+use crate::filter::origin;
+use crate::outcome::Refusal;
+
+/// Answers one request. Never fails: what goes wrong is an answer, too.
+///
+/// The future may be dropped at any time, when the client leaves: whatever was begun with a backend ends with it.
+pub async fn exchange(plane: Arc<Plane>, caller: Arc<Caller>, request: Request<Incoming>) -> Response<Body> {
+    let mut account = Account::open(plane.clone(), caller.clone(), &request);
+    match answer(&plane, caller, request, &mut account).await {
+        Ok(response) => response,
+        Err(refusal) => {
+            account.refused(&refusal);
+            refuse::response(&refusal)
+        }
+    }
+}
+
+async fn answer(
+    plane: &Arc<Plane>,
+    caller: Arc<Caller>,
+    request: Request<Incoming>,
+    account: &mut Account,
+) -> Result<Response<Body>, Refusal> {
+    let inbound = inbound::read(request)?;
+    if inbound.offer.is_some() {
+        account.wants_tunnel();
+    }
+    let snapshot = plane.snapshot.load_full();
+    let route = snapshot.routes.find(&inbound.authority.host, inbound.path()).ok_or(Refusal::NoRoute)?;
+    account.routed(route);
+    match inbound {
+        Inbound { offer: Some(offer), head, authority, upgrade, .. } => {
+            let origins = route.origins.as_deref();
+            if origins.is_some_and(|origins| !origin::admits(origins, &head.headers)) {
+                return Err(Refusal::Origin);
+            }
+            let permit = plane.tunnels.take().ok_or(Refusal::TunnelLimit)?;
+            let head = inbound::rewrite(head, &authority, &caller);
+            let handshake = websocket::Handshake { offer, head, upgrade, permit, caller };
+            websocket::open(plane, &snapshot, route, handshake, account).await
+        }
+        Inbound { offer: None, head, authority, body, .. } => {
+            let head = inbound::rewrite(head, &authority, &caller);
+            plain::forward(plane, &snapshot, route, head, body, account).await
+        }
+    }
+}

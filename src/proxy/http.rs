@@ -1,0 +1,56 @@
+//! Plain HTTP on the routes of WebSockets: pages, polling, server-sent events. Streamed both ways.
+
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{Request, Response, StatusCode};
+use http_body_util::Either;
+use hyper::body::Incoming;
+
+use super::Plane;
+use super::account::Account;
+use super::body::{Body, Progress, Relayed, Sent};
+use crate::net::http as client;
+use crate::outcome::Refusal;
+use crate::proto::handshake::AnswerError;
+use crate::proto::hop;
+use crate::state::{Route, Snapshot};
+use crate::upstream::backend::Lease;
+use crate::upstream::retry;
+
+/// Sends a request to a backend and gives its answer to the client.
+///
+/// # Errors
+/// As [`retry::connect`] and [`client::send`]; [`Refusal::BackendTimeout`] when the backend stays silent for
+/// `response_timeout`; [`Refusal::Answer`] for a 101 that nobody asked for.
+pub async fn forward(
+    plane: &Plane,
+    snapshot: &Snapshot,
+    route: &Arc<Route>,
+    head: Parts,
+    body: Incoming,
+    account: &mut Account,
+) -> Result<Response<Body>, Refusal> {
+    let pool = &route.pool;
+    let (lease, tcp) = retry::connect(pool, &snapshot.tcp, &plane.metrics).await?;
+    account.leased(&lease);
+    let progress = Progress::new();
+    let request = Request::from_parts(head, Sent::new(body, progress.clone()));
+    let response = tokio::select! {
+        response = client::send(tcp, &snapshot.limits, request) => response?,
+        () = progress.stalled(pool.response_timeout) => return Err(Refusal::BackendTimeout),
+    };
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Refusal::Answer(AnswerError::NotWebSocket));
+    }
+    Ok(relay(response, lease, account))
+}
+
+/// A backend's answer as the client gets it, body included.
+pub fn relay(response: Response<Incoming>, lease: Lease, account: &mut Account) -> Response<Body> {
+    let (mut head, body) = response.into_parts();
+    hop::strip(&mut head.headers);
+    head.extensions.clear();
+    let end = account.answered(head.status, lease);
+    Response::from_parts(head, Either::Left(Relayed::new(body, end)))
+}

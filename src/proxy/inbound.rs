@@ -1,0 +1,75 @@
+//! A request as it came in, read; and as it goes on to a backend.
+
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{Method, Request, Uri, Version, header};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+
+use super::Caller;
+use crate::outcome::Refusal;
+use crate::proto::authority::{self, Authority};
+use crate::proto::forwarded::{self, Sender};
+use crate::proto::handshake::{Offer, read_offer};
+use crate::proto::hop;
+
+/// A request that says for which host it is and is, if it wants a WebSocket, a valid handshake.
+pub struct Inbound {
+    /// The head as it came.
+    pub head: Parts,
+    /// The body, still in the socket.
+    pub body: Incoming,
+    /// The host it is for.
+    pub authority: Authority,
+    /// The handshake, if it is one.
+    pub offer: Option<Offer>,
+    /// Becomes the client's stream after a 101.
+    pub upgrade: OnUpgrade,
+}
+
+/// Reads a request's head.
+///
+/// # Errors
+/// [`Refusal::Connect`], [`Refusal::Host`] or [`Refusal::Handshake`].
+pub fn read(mut request: Request<Incoming>) -> Result<Inbound, Refusal> {
+    let upgrade = hyper::upgrade::on(&mut request);
+    let (head, body) = request.into_parts();
+    if head.method == Method::CONNECT {
+        return Err(Refusal::Connect);
+    }
+    let authority = authority::read(&head).map_err(Refusal::Host)?;
+    let offer = read_offer(&head).map_err(Refusal::Handshake)?;
+    Ok(Inbound { head, body, authority, offer, upgrade })
+}
+
+impl Inbound {
+    /// What routes are compared with: the path as sent, without the query.
+    pub fn path(&self) -> &str {
+        self.head.uri.path()
+    }
+}
+
+/// Makes a head ready for a backend: the target in origin form, one `Host`, no hop-by-hop fields, and the forwarding
+/// fields.
+pub fn rewrite(mut head: Parts, authority: &Authority, caller: &Caller) -> Parts {
+    head.uri = origin_form(&head.uri);
+    head.version = Version::HTTP_11;
+    head.extensions.clear();
+    hop::strip(&mut head.headers);
+    head.headers.insert(header::HOST, authority.written.clone());
+    let peer = caller.peer.ip();
+    let sender = Sender {
+        peer,
+        secure: caller.tls.is_some(),
+        host: &authority.written,
+        trusted: caller.listener.trusted_networks.iter().any(|network| network.contains(&peer)),
+    };
+    forwarded::write(&mut head.headers, &sender);
+    head
+}
+
+/// RFC 9112 3.2.1: path and query alone.
+fn origin_form(uri: &Uri) -> Uri {
+    let target = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    Uri::from(target)
+}

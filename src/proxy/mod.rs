@@ -1,0 +1,60 @@
+//! From a request to an answer or a tunnel. [`exchange`] is the whole of it on one screen.
+
+pub mod account;
+pub mod body;
+pub mod exchange;
+pub mod http;
+pub mod inbound;
+pub mod refuse;
+pub mod websocket;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::lifecycle::{Counted, Permit, Permits, PhaseReceiver};
+use crate::net::tls::Agreed;
+use crate::state::{Listener, Snapshot};
+use crate::telemetry::Metrics;
+use crate::telemetry::access::AccessLog;
+use crate::telemetry::registry::GaugeGuard;
+use crate::tunnel::sessions::Sessions;
+
+/// What all workers share.
+pub struct Plane {
+    /// The configuration in force. Loaded once per request.
+    pub snapshot: ArcSwap<Snapshot>,
+    /// Where everything counts.
+    pub metrics: Metrics,
+    /// Where requests and tunnels leave records.
+    pub access: AccessLog,
+    /// The live table.
+    pub sessions: Arc<Sessions>,
+    /// Bounds the tunnels of the process.
+    pub tunnels: Permits,
+    /// Whether the process is stopping.
+    pub phase: PhaseReceiver,
+}
+
+/// A client's connection, as its requests and its tunnel know it.
+pub struct Caller {
+    /// Where it came in.
+    pub listener: Arc<Listener>,
+    /// The other end of the socket.
+    pub peer: SocketAddr,
+    /// What TLS agreed on; `None` is plain text.
+    pub tls: Option<Agreed>,
+    /// Counts the connection until its socket is gone.
+    pub presence: Presence,
+}
+
+/// A connection counts as present as long as this lives.
+pub struct Presence {
+    /// Of the bound on connections.
+    pub permit: Permit,
+    /// Of the listener's gauge.
+    pub active: GaugeGuard,
+    /// Of the worker's load.
+    pub load: Counted,
+}

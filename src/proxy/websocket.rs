@@ -1,0 +1,160 @@
+//! From a checked handshake to a live tunnel.
+//!
+//! The client gets its 101 after the backend's was checked, never before. The tunnel is a task of its own, as small as
+//! what a tunnel needs: everything that only the handshake needed is gone by then.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Request, Response};
+use http_body_util::{Either, Empty, Full};
+use hyper::upgrade::OnUpgrade;
+use tokio::time::timeout;
+
+use super::account::{self, Account};
+use super::body::Body;
+use super::{Caller, Plane, http as plain};
+use crate::lifecycle::Permit;
+use crate::outcome::Refusal;
+use crate::proto::handshake::{Answer, Offer, write_switching};
+use crate::proto::hop;
+use crate::proto::scan::{Scanner, Side};
+use crate::state::{Route, Snapshot};
+use crate::telemetry::registry::GaugeGuard;
+use crate::tunnel::sessions::Session;
+use crate::tunnel::splice::{Leg, Splice};
+use crate::upstream::backend::Lease;
+use crate::upstream::handshake::{Reply, Switched, offer, take_stream};
+use crate::upstream::retry;
+
+/// A client's handshake, checked and admitted.
+pub struct Handshake {
+    /// What it offers.
+    pub offer: Offer,
+    /// Its head, ready for a backend but for the handshake's own fields.
+    pub head: Parts,
+    /// Becomes the client's stream after the 101.
+    pub upgrade: OnUpgrade,
+    /// One of the tunnels that may be open.
+    pub permit: Permit,
+    /// Who asks.
+    pub caller: Arc<Caller>,
+}
+
+/// Offers the handshake to a backend of the route's pool. The answer is the client's 101, behind which the tunnel
+/// begins, or whatever else the backend said.
+///
+/// # Errors
+/// As [`retry::connect`] and [`offer`].
+pub async fn open(
+    plane: &Arc<Plane>,
+    snapshot: &Snapshot,
+    route: &Arc<Route>,
+    mut handshake: Handshake,
+    account: &mut Account,
+) -> Result<Response<Body>, Refusal> {
+    let (lease, tcp) = retry::connect(&route.pool, &snapshot.tcp, &plane.metrics).await?;
+    account.leased(&lease);
+    handshake.offer.write(&mut handshake.head.headers);
+    let request = Request::from_parts(handshake.head, Empty::new());
+    let deadline = route.pool.handshake_timeout;
+    let switched = match offer(tcp, &snapshot.limits, request, &handshake.offer, deadline).await? {
+        Reply::Switched(switched) => switched,
+        Reply::Declined(response) => return Ok(plain::relay(response, lease, account)),
+    };
+    let Switched { stream, early, answer, head } = switched;
+    let beginning = Beginning {
+        upgrade: handshake.upgrade,
+        backend: Leg { stream, early, scanner: scanner(Side::Backend, &answer) },
+        answer,
+        lease,
+        permit: handshake.permit,
+        caller: handshake.caller,
+        account: account.hand_over(),
+        plane: plane.clone(),
+        route: route.clone(),
+    };
+    tokio::spawn(beginning.finish());
+    Ok(switching(head, &handshake.offer))
+}
+
+/// The backend's 101 as the client gets it.
+fn switching(mut head: http::response::Parts, offer: &Offer) -> Response<Body> {
+    hop::strip(&mut head.headers);
+    head.extensions.clear();
+    write_switching(offer, &mut head.headers);
+    Response::from_parts(head, Either::Right(Full::new(Bytes::new())))
+}
+
+/// Frames of extensions that nobody here knows cannot be read.
+fn scanner(side: Side, answer: &Answer) -> Scanner {
+    if answer.unknown_extension { Scanner::blind() } else { Scanner::new(side, answer.permessage_deflate) }
+}
+
+/// A tunnel whose client has not taken its 101 yet.
+struct Beginning {
+    upgrade: OnUpgrade,
+    backend: Leg,
+    answer: Answer,
+    lease: Lease,
+    permit: Permit,
+    caller: Arc<Caller>,
+    account: Account,
+    plane: Arc<Plane>,
+    route: Arc<Route>,
+}
+
+impl Beginning {
+    /// Waits for the 101 to be written, then spawns the tunnel.
+    async fn finish(mut self) {
+        let upgraded = timeout(self.route.pool.handshake_timeout, self.upgrade).await;
+        let client = upgraded.ok().and_then(Result::ok).and_then(|upgraded| take_stream(upgraded).ok());
+        let Some((stream, early)) = client else {
+            return self.account.refused(&Refusal::ClientGone);
+        };
+        let client = Leg { stream, early, scanner: scanner(Side::Client, &self.answer) };
+        let terms = self.route.terms.clone();
+        let session = Session::new(
+            self.account.id(),
+            self.account.client(),
+            terms.route.clone(),
+            self.lease.backend().label.clone(),
+            self.answer.subprotocol.map(String::into_boxed_str),
+        );
+        self.account.opened(&session);
+        let active = terms.metrics.active.enter();
+        let registration = self.plane.sessions.register(session);
+        tokio::spawn(Tunnel {
+            splice: Splice::new(client, self.backend, terms, registration),
+            _lease: self.lease,
+            _permit: self.permit,
+            _active: active,
+            caller: self.caller,
+            plane: self.plane,
+        });
+    }
+}
+
+/// A live tunnel: the splice, and what it holds until its end.
+struct Tunnel {
+    splice: Splice,
+    _lease: Lease,
+    _permit: Permit,
+    _active: GaugeGuard,
+    caller: Arc<Caller>,
+    plane: Arc<Plane>,
+}
+
+impl Future for Tunnel {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let ending = ready!(Pin::new(&mut self.splice).poll(context));
+        account::closed(&self.plane, &self.caller, &self.splice, ending);
+        Poll::Ready(())
+    }
+}

@@ -1,0 +1,82 @@
+//! The threads of the process: one per worker, one for metrics. Each has a current-thread runtime of its own, so a
+//! tunnel lives and dies on one core.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread;
+
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::mpsc;
+
+use crate::admin::scrape::Scrape;
+use crate::lifecycle::Count;
+use crate::listen::admit::{INBOX_MAX, WorkerInbox};
+use crate::listen::connection;
+use crate::net::accept::Acceptor;
+use crate::proxy::Plane;
+use crate::telemetry::cells;
+use crate::tunnel::clock;
+
+/// A worker, as the supervisor knows it.
+pub struct Worker {
+    /// Where its connections go.
+    pub inbox: WorkerInbox,
+    /// Its runtime.
+    pub runtime: Handle,
+}
+
+/// What `workers = "auto"` means: one per core that the process may use.
+pub fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Starts `count` workers.
+pub fn start_workers(count: usize, plane: &Arc<Plane>) -> io::Result<Vec<Worker>> {
+    (0..count).map(|index| start_worker(index, plane.clone())).collect()
+}
+
+fn start_worker(index: usize, plane: Arc<Plane>) -> io::Result<Worker> {
+    let (arrivals, mut inbox) = mpsc::channel(INBOX_MAX);
+    let (started, runtime) = sync_channel(1);
+    thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+        cells::enter_worker(index);
+        run_thread(&started, async move {
+            tokio::spawn(clock::run());
+            while let Some(arrival) = inbox.recv().await {
+                tokio::spawn(connection::serve(plane.clone(), arrival));
+            }
+        });
+    })?;
+    let runtime = runtime.recv().map_err(io::Error::other)??;
+    Ok(Worker { inbox: WorkerInbox { arrivals, load: Count::default() }, runtime })
+}
+
+/// Starts the thread that answers scrapers.
+pub fn start_admin(listener: TcpListener, scrape: Arc<Scrape>) -> io::Result<()> {
+    let (started, runtime) = sync_channel(1);
+    thread::Builder::new().name("admin".into()).spawn(move || {
+        run_thread(&started, async move {
+            match Acceptor::new(listener) {
+                Ok(acceptor) => scrape.run(acceptor).await,
+                Err(error) => tracing::error!(%error, "cannot serve metrics"),
+            }
+        });
+    })?;
+    runtime.recv().map_err(io::Error::other)?.map(drop)
+}
+
+/// Makes a runtime, tells `started` about it, and runs `work` on it.
+fn run_thread(started: &std::sync::mpsc::SyncSender<io::Result<Handle>>, work: impl Future<Output = ()>) {
+    let made: io::Result<Runtime> = Builder::new_current_thread().enable_all().build();
+    match made {
+        Ok(runtime) => {
+            let _ = started.send(Ok(runtime.handle().clone()));
+            runtime.block_on(work);
+        }
+        Err(error) => {
+            let _ = started.send(Err(error));
+        }
+    }
+}
