@@ -1,0 +1,121 @@
+//! What stands behind the proxy: a TCP listener whose connections the test handles as it likes.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use super::websocket::{Message, WebSocket};
+use super::{Head, switching};
+
+/// A backend; it ends with its value.
+pub struct Backend {
+    /// Where it listens.
+    pub address: SocketAddr,
+    calls: Arc<AtomicUsize>,
+    task: JoinHandle<()>,
+}
+
+/// A connection to a backend, whose first request head has been read.
+pub struct Call {
+    /// The connection.
+    pub stream: TcpStream,
+    /// Its first request.
+    pub head: Head,
+}
+
+impl Backend {
+    /// A backend that gives every connection to `handle`, nothing read yet.
+    pub async fn raw<F>(handle: impl Fn(TcpStream) -> F + Send + 'static) -> Backend
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        Backend::on(listener, handle)
+    }
+
+    /// The same on a socket that the test has bound.
+    pub fn on<F>(listener: TcpListener, handle: impl Fn(TcpStream) -> F + Send + 'static) -> Backend
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let address = listener.local_addr().expect("a bound socket");
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counter = calls.clone();
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                counter.fetch_add(1, Ordering::Relaxed);
+                let _ = stream.set_nodelay(true);
+                tokio::spawn(handle(stream));
+            }
+        });
+        Backend { address, calls, task }
+    }
+
+    /// A backend that reads each connection's first request head and gives it to `handle`.
+    pub async fn calls<F>(handle: impl Fn(Call) -> F + Clone + Send + Sync + 'static) -> Backend
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        Backend::raw(move |mut stream| {
+            let handle = handle.clone();
+            async move {
+                if let Some(head) = Head::read(&mut stream).await {
+                    handle(Call { stream, head }).await;
+                }
+            }
+        })
+        .await
+    }
+
+    /// A backend that answers every request with `answer`, a whole HTTP/1.1 response, and closes.
+    pub async fn answers(answer: impl Into<String>) -> Backend {
+        let answer: Arc<str> = answer.into().into();
+        Backend::calls(move |mut call| {
+            let answer = answer.clone();
+            async move {
+                let _ = call.stream.write_all(answer.as_bytes()).await;
+                let _ = call.stream.shutdown().await;
+            }
+        })
+        .await
+    }
+
+    /// A backend that accepts every handshake, sends its `name` as the first message, and echoes.
+    pub async fn echo(name: &str) -> Backend {
+        let name: Arc<str> = name.into();
+        Backend::calls(move |call| {
+            let name = name.clone();
+            async move {
+                let mut socket = call.accept("").await;
+                socket.send(&Message::text(&name)).await;
+                socket.echo().await;
+            }
+        })
+        .await
+    }
+
+    /// How many connections it has accepted.
+    pub fn called(&self) -> usize {
+        self.calls.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Call {
+    /// Answers the handshake with a 101 that has these further lines.
+    pub async fn accept(mut self, lines: &str) -> WebSocket<TcpStream> {
+        // The tests' clients all send the same key, so the accept value is always the same.
+        self.stream.write_all(switching(lines).as_bytes()).await.expect("the proxy reads the 101");
+        WebSocket::backend(self.stream, self.head.rest)
+    }
+}

@@ -1,0 +1,68 @@
+//! Certificates made by the test: an authority of its own, and what it has signed.
+
+use std::path::{Path, PathBuf};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use tempfile::TempDir;
+
+/// An authority, and a folder for what it signs.
+pub struct Pki {
+    folder: TempDir,
+    authority: CertifiedIssuer<'static, KeyPair>,
+}
+
+/// A certificate and its key, in files.
+pub struct Issued {
+    /// The chain, as PEM.
+    pub cert: PathBuf,
+    /// The key, as PEM.
+    pub key: PathBuf,
+    /// The leaf, as DER.
+    pub der: Vec<u8>,
+}
+
+impl Pki {
+    /// A new authority.
+    pub fn new() -> Pki {
+        let mut params = CertificateParams::new(Vec::new()).expect("valid parameters");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        let authority = CertifiedIssuer::self_signed(params, key).expect("a certificate");
+        Pki { folder: tempfile::tempdir().expect("a folder"), authority }
+    }
+
+    /// Signs a certificate for `names`; the first names the files.
+    pub fn issue(&self, names: &[&str]) -> Issued {
+        let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
+        let file = names[0].replace('*', "any");
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new(names).expect("valid names");
+        let leaf = params.signed_by(&key, &self.authority).expect("a certificate");
+        let (cert_path, key_path) =
+            (self.path().join(format!("{file}.pem")), self.path().join(format!("{file}.key")));
+        std::fs::write(&cert_path, leaf.pem()).expect("a writable folder");
+        std::fs::write(&key_path, key.serialize_pem()).expect("a writable folder");
+        Issued { cert: cert_path, key: key_path, der: leaf.der().to_vec() }
+    }
+
+    /// Trusts this authority alone.
+    pub fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from(self.authority.der().to_vec())).expect("an authority");
+        roots
+    }
+
+    /// Where the files are.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+impl Issued {
+    /// The pair as an entry of `certificates`.
+    pub fn entry(&self) -> String {
+        format!("{{ cert = \"{}\", key = \"{}\" }}", self.cert.display(), self.key.display())
+    }
+}

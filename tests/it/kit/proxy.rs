@@ -1,0 +1,189 @@
+//! A process of longhaul, started from a configuration file, read by its log and its metrics.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+
+use super::{Client, DEADLINE, within};
+
+/// A running longhaul; killed with its value.
+pub struct Proxy {
+    child: Child,
+    log: Arc<Log>,
+    /// Where its configuration file is.
+    pub folder: TempDir,
+}
+
+#[derive(Default)]
+struct Log {
+    lines: Mutex<Vec<Value>>,
+    more: Notify,
+}
+
+impl Proxy {
+    /// Starts longhaul on `config`, to which a log in JSON and metrics on a free port are added, and waits until it
+    /// serves.
+    pub async fn start(config: &str) -> Proxy {
+        Proxy::start_with(config, |command| command).await
+    }
+
+    /// The same, with a command line that the test may change.
+    pub async fn start_with(config: &str, change: impl FnOnce(&mut Command) -> &mut Command) -> Proxy {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("longhaul.toml");
+        let mut text = String::new();
+        for (table, addition) in [
+            ("[log]", "[log]\nformat = \"json\"\nlevel = \"debug\"\n"),
+            ("[metrics]", "[metrics]\naddress = \"127.0.0.1:0\"\n"),
+        ] {
+            if !config.contains(table) {
+                text += addition;
+            }
+        }
+        std::fs::write(&file, text + config).expect("a writable folder");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_longhaul"));
+        command.arg("run").arg("--config").arg(&file).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = change(&mut command).spawn().expect("longhaul starts");
+        let log = Arc::new(Log::default());
+        let (stdout, reader) = (child.stdout.take().expect("a pipe"), log.clone());
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                let line = serde_json::from_str(&line).unwrap_or(Value::String(line));
+                reader.lines.lock().unwrap().push(line);
+                reader.more.notify_waiters();
+            }
+            reader.lines.lock().unwrap().push(Value::Null);
+            reader.more.notify_waiters();
+        });
+        let mut proxy = Proxy { child, log, folder };
+        if proxy
+            .wait_for("serving or an end", |line| line.is_null() || line["message"] == "serving")
+            .await
+            .is_null()
+        {
+            let mut errors = String::new();
+            let _ = proxy.child.stderr.take().expect("a pipe").read_to_string(&mut errors);
+            panic!("longhaul did not start:\n{errors}");
+        }
+        proxy
+    }
+
+    /// The address of a listener.
+    pub fn address(&self, listener: &str) -> SocketAddr {
+        let lines = self.log.lines.lock().unwrap();
+        let line = lines.iter().find(|line| line["message"] == "listening" && line["listener"] == listener);
+        let address = line.and_then(|line| line["address"].as_str()).expect("the listener is announced");
+        address.parse().expect("an address")
+    }
+
+    /// A plain connection to a listener.
+    pub async fn connect(&self, listener: &str) -> Client {
+        Client::connect(self.address(listener)).await
+    }
+
+    /// Waits for a line of the log, past and future, that `wanted` accepts.
+    #[track_caller]
+    pub fn wait_for(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> impl Future<Output = Value> {
+        let log = self.log.clone();
+        within(what, async move {
+            loop {
+                let more = log.more.notified();
+                tokio::pin!(more);
+                more.as_mut().enable();
+                if let Some(line) = log.lines.lock().unwrap().iter().find(|line| wanted(line)) {
+                    return line.clone();
+                }
+                more.await;
+            }
+        })
+    }
+
+    /// Waits for a line with this message.
+    pub async fn record(&self, message: &str) -> Value {
+        self.wait_for(message, |line| line["message"] == message).await
+    }
+
+    /// All lines so far.
+    pub fn log(&self) -> Vec<Value> {
+        self.log.lines.lock().unwrap().clone()
+    }
+
+    /// The answer of the metrics address to `GET path`.
+    pub async fn scrape(&self, path: &str) -> (u16, String) {
+        let line = self.record("metrics").await;
+        let address = line["address"].as_str().and_then(|address| address.parse().ok()).expect("an address");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: metrics\r\nConnection: close\r\n\r\n");
+        let (head, body) = Client::connect(address).await.request(request).await;
+        (head.status(), body)
+    }
+
+    /// The value of one series, written as in the exposition format; 0 if it is not there.
+    pub async fn metric(&self, series: &str) -> f64 {
+        let (status, text) = self.scrape("/metrics").await;
+        assert_eq!(status, 200);
+        let mut lines = text.lines();
+        let value = lines.find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.parse().expect("a number"))
+    }
+
+    /// Waits until a series has a value.
+    pub async fn wait_metric(&self, series: &str, wanted: f64) {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let value = self.metric(series).await;
+            if value == wanted {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{series} is {value}, not {wanted}");
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("longhaul runs");
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// Waits for the end of the process.
+    pub async fn ended(&mut self) -> ExitStatus {
+        self.wait_for("the end of the process", Value::is_null).await;
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "stdout ended, the process did not");
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A listener `plain`, a route `all` and a pool `all` with these backends.
+pub fn plain(backends: &[SocketAddr]) -> String {
+    let backends: Vec<String> = backends.iter().map(|address| format!("\"{address}\"")).collect();
+    format!(
+        "[[listeners]]\nname = \"plain\"\naddress = \"127.0.0.1:0\"\n\
+         [[routes]]\nname = \"all\"\npool = \"all\"\n[pools.all]\nbackends = [{}]\n",
+        backends.join(", ")
+    )
+}

@@ -1,0 +1,4 @@
+//! longhaul from the outside: real processes, real sockets, real metrics. A module per behaviour, over the [`kit`].
+
+mod kit;
+mod spine;
