@@ -32,6 +32,7 @@ use crate::tunnel::sessions::Sessions;
 
 use self::probes::Readiness;
 use self::signals::Stop;
+use self::threads::Worker;
 
 /// After the tunnels were told to end: how long their tasks get to close the books.
 const CUT_DEADLINE: Duration = Duration::from_secs(2);
@@ -44,6 +45,8 @@ pub struct Supervisor {
     drain: Drain,
     admissions: JoinSet<()>,
     probes: JoinSet<()>,
+    /// A worker ends when nobody can send it connections any more; until the end, this can.
+    workers: Vec<Worker>,
     listeners: Vec<(Arc<str>, SocketAddr)>,
     metrics: Option<SocketAddr>,
 }
@@ -88,9 +91,9 @@ impl Supervisor {
             );
             problems
         };
-        let inboxes = threads::start_workers(workers, &plane).map_err(started)?;
+        let workers = threads::start_workers(workers, &plane).map_err(started)?;
         let (probes, readiness) = probes::start(&plane, &metrics);
-        register_sources(&metrics, &plane, &registry, &inboxes, &connections, &readiness, sink);
+        register_sources(&metrics, &plane, &registry, &workers, &connections, &readiness, sink);
         let mut supervisor = Supervisor {
             plane,
             connections,
@@ -98,6 +101,7 @@ impl Supervisor {
             drain: config.server.drain.clone(),
             admissions: JoinSet::new(),
             probes,
+            workers,
             listeners: Vec::new(),
             metrics: None,
         };
@@ -108,28 +112,23 @@ impl Supervisor {
             let ready = Box::new(move || readiness.is_ready() && *phase_receiver.borrow() == Phase::Serving);
             threads::start_admin(listener, Arc::new(Scrape { exporter, ready })).map_err(started)?;
         }
-        supervisor.admit(bound.listeners, &inboxes, &metrics).map_err(started)?;
+        supervisor.admit(bound.listeners, &metrics).map_err(started)?;
         Ok(supervisor)
     }
 
     /// Starts accepting. With one worker its own thread accepts, else the calling one does.
-    fn admit(
-        &mut self,
-        bound: Vec<TcpListener>,
-        inboxes: &[threads::Worker],
-        metrics: &Metrics,
-    ) -> std::io::Result<()> {
+    fn admit(&mut self, bound: Vec<TcpListener>, metrics: &Metrics) -> std::io::Result<()> {
         let snapshot = self.plane.snapshot.load_full();
         for (listener, socket) in snapshot.listeners.iter().zip(bound) {
             self.listeners.push((listener.name.clone(), socket.local_addr()?));
             let admission = Admission {
                 listener: listener.clone(),
                 permits: self.connections.clone(),
-                workers: inboxes.iter().map(|worker| worker.inbox.clone()).collect::<Vec<WorkerInbox>>(),
+                workers: self.workers.iter().map(|worker| worker.inbox.clone()).collect::<Vec<WorkerInbox>>(),
                 metrics: metrics.clone(),
             };
             let phase = self.plane.phase.clone();
-            let handle = match inboxes {
+            let handle = match &self.workers[..] {
                 [only] => only.runtime.clone(),
                 _ => tokio::runtime::Handle::current(),
             };
@@ -235,7 +234,7 @@ fn register_sources(
     metrics: &Metrics,
     plane: &Arc<Plane>,
     registry: &Arc<Registry>,
-    workers: &[threads::Worker],
+    workers: &[Worker],
     connections: &Permits,
     readiness: &Readiness,
     sink: &Sink,
