@@ -1,4 +1,99 @@
-//! longhaul (architecture page to follow)
+//! longhaul: a reverse proxy and load balancer for connections that stay open. This page is its map.
+//!
+//! # What it does
+//! A client's socket is accepted, secured, and read as HTTP/1.1. A request finds its route; a WebSocket handshake is
+//! checked, offered to a backend, and its answer checked; then the two streams are joined until both have ended. All
+//! of it is measured while it happens.
+//!
+//! Two files tell the story, each on about one screen: [`listen::connection`] (one socket: bytes to HTTP) and
+//! [`proxy::exchange`] (one request: HTTP to an answer or a tunnel).
+//!
+//! # Nouns
+//! | word | meaning |
+//! |---|---|
+//! | listener | a bound socket and its TLS |
+//! | route | a match and what happens; its identity is its name |
+//! | pool | backends, and how to choose |
+//! | backend | one address; its identity outlives configurations |
+//! | handshake | from a request's head to its 101 |
+//! | tunnel | a live upgraded connection |
+//! | drain | no new ones; old ones end by themselves |
+//! | generation | one accepted configuration |
+//!
+//! # Layers
+//! A module imports only from modules above it in this table; those in one row do not know each other. A test keeps it
+//! so.
+//!
+//! | row | modules | what is there |
+//! |---|---|---|
+//! | 0 | [`proto`] | bytes and rules: pure, no sockets, no clock |
+//! | 1 | [`config`] | from words in a file to checked meaning |
+//! | 2 | [`outcome`], [`lifecycle`] | how things end; phases and permits |
+//! | 3 | [`telemetry`] | metrics and logs |
+//! | 4 | [`net`] | the only sockets |
+//! | 5 | [`route`], [`upstream`], [`tunnel`] | which route, which backend, and the bytes between |
+//! | 6 | [`filter`] | what a request must pass |
+//! | 7 | [`state`] | the snapshot that the data plane reads |
+//! | 8 | [`proxy`] | from a request to an answer or a tunnel |
+//! | 9 | [`listen`], [`admin`] | from sockets to requests; metrics and health |
+//! | 10 | [`supervisor`] | makes and joins all parts, and takes them down |
+//! | 11 | [`demo`] | the main job on embedded defaults |
+//! | 12 | [`cli`] | the command line |
+//!
+//! What flows upward flows through channels that the supervisor made; what is read at scrape time are sources that it
+//! registered with telemetry.
+//!
+//! # Threads
+//! A worker is a thread with a current-thread runtime; a tunnel lives and dies on one worker, so its bytes cross no
+//! core. Every listener has one socket and one accepting loop (`listen::admit`), which hands each connection to the
+//! less loaded of two workers chosen at random. With a single worker that loop runs on the worker itself. Metrics and
+//! health checks of longhaul are answered by a thread of their own (`admin`), the log is written by another
+//! (`telemetry::log`). The main thread runs the supervisor and the probes of backends.
+//!
+//! # State
+//! The supervisor alone writes. It builds a [`state::Snapshot`] and swaps it in with one pointer; a request loads it
+//! once. A tunnel keeps its terms and its backend, never the snapshot: an old generation must not live as long as its
+//! oldest tunnel. Load and health of a backend are atomics that all workers share, because the choice of a backend must
+//! see them all.
+//!
+//! # A tunnel
+//! After the handshake a tunnel is a task of its own: two streams, two [`tunnel::flow::Flow`]s, a timer, its terms, and
+//! what it holds until its end (a lease on its backend, a permit, an entry in the live table, its place among the
+//! listener's connections). It owns no buffer: bytes move through a buffer of the worker, and are kept only when a
+//! reader does not take them, then at most one buffer's worth ([`tunnel::scratch::SCRATCH_BYTES`]) in each direction.
+//! hyper's own buffers are gone by then: its read-ahead is copied out, because even an empty one would keep 8 KiB alive.
+//!
+//! Frame headers are read as they pass ([`proto::scan`]): they are counted and the Close frames noted, nothing is
+//! changed. After a violation of the framing that direction is no longer watched; its bytes go on.
+//!
+//! Time costs a tunnel nothing per message: a coarse clock of the worker ([`tunnel::clock`]) stamps activity, and one
+//! timer per tunnel looks at the stamp when it fires.
+//!
+//! # Ends
+//! Every end has a name. A [`outcome::Refusal`] ends a request before there is a tunnel and knows its status; an
+//! [`outcome::Ending`] ends a tunnel and knows who ended it. A reset travels as a reset, an end (FIN) as an end.
+//!
+//! # Bounds
+//! | what | bound | when it is reached |
+//! |---|---|---|
+//! | client connections | `limits.connections_max`, or what the descriptors allow | new ones wait in the kernel's queue |
+//! | tunnels | `limits.tunnels_max`, a little less | 503 |
+//! | a head | `limits.head_bytes_max`, `limits.head_fields_max`, `limits.head_timeout` | 431, or the connection is cut |
+//! | a TLS handshake | `limits.tls_handshake_timeout` | the connection is cut |
+//! | connections to backends for one request | 4, each `connect_timeout` | 502, 504 |
+//! | a backend's answer | `handshake_timeout`, `response_timeout` | 504 |
+//! | bytes kept by a tunnel | 64 KiB a direction | nothing more is read |
+//! | plain text inside TLS | 32 KiB a connection | nothing more is read |
+//! | log lines | 8,192 | dropped and counted |
+//! | metric series | two million cells; 50,000 series a cold family | dropped and counted |
+//!
+//! # Decisions that are not obvious
+//! * **hyper's upgrade, not its own parser**: an HTTP/1 handshake costs microseconds beside TLS' hundreds.
+//! * **Metric cells of our own** ([`telemetry::cells`]): the `prometheus` crate's vectors merge some different label
+//!   sets, and its counters are shared between cores. Its text format is used.
+//! * **A reader of our own over TOML's tree** (`config::reader`): serde stops at the first error, and an operator
+//!   wants all of them.
+//! * **Huge pages are off** for the process: with them resident memory grows in steps of 2 MiB, whatever is in use.
 
 #![warn(missing_docs)]
 #![forbid(unsafe_code)]

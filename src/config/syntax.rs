@@ -110,6 +110,11 @@ fn host(text: &str) -> Result<HostMatch, Wrong> {
     if without_port(text) != text {
         return wrong(text, "has a port", write(without_port(text)));
     }
+    // Without brackets, as requests are read, and in the form of RFC 5952.
+    let bracketed = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    if let Some(Ok(address)) = bracketed.map(str::parse::<Ipv6Addr>) {
+        return Ok(HostMatch::Exact(address.to_string()));
+    }
     match text.strip_prefix("*.") {
         Some(below) => Ok(HostMatch::Below(host_name(below)?)),
         None => Ok(HostMatch::Exact(host_name(text)?)),

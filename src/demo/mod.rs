@@ -6,11 +6,16 @@ mod backend;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use rcgen::{CertificateParams, KeyPair};
 
 use crate::config::{At, Certificate, Config, Pem, Place, Tls, TlsVersion};
 
 /// Ports that are tried after the one that was wanted.
 const PORTS_TRIED: u16 = 100;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The demo's proxy configuration, and what to tell about it.
 pub struct Demo {
@@ -114,7 +119,12 @@ fn free_port(wanted: u16) -> io::Result<u16> {
 
 fn self_signed() -> io::Result<Certificate> {
     let names = ["localhost".to_string(), "127.0.0.1".to_string(), "::1".to_string()];
-    let made = rcgen::generate_simple_self_signed(names).map_err(io::Error::other)?;
+    let mut params = CertificateParams::new(names).map_err(io::Error::other)?;
+    // Some clients refuse certificates that are valid for years.
+    let now = SystemTime::now();
+    (params.not_before, params.not_after) = ((now - DAY).into(), (now + 90 * DAY).into());
+    let key = KeyPair::generate().map_err(io::Error::other)?;
+    let certificate = params.self_signed(&key).map_err(io::Error::other)?;
     let inline = |text| At { value: Pem::Inline(text), place: Place::default() };
-    Ok(Certificate { cert: inline(made.cert.pem()), key: inline(made.signing_key.serialize_pem()) })
+    Ok(Certificate { cert: inline(certificate.pem()), key: inline(key.serialize_pem()) })
 }

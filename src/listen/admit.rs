@@ -1,5 +1,6 @@
 //! Takes connections in and hands each to a worker: one place per listener, so that the workers' loads can be compared.
 
+use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use crate::telemetry::metrics::AcceptFault;
 
 /// Connections that wait for a worker to take them, per worker.
 pub const INBOX_MAX: usize = 1024;
-/// The same fault is logged once in this time.
+/// Faults of accepting are logged once in this time.
 const LOG_EVERY: Duration = Duration::from_secs(1);
 
 /// A connection on its way to a worker.
@@ -50,12 +51,13 @@ pub struct Admission {
     pub workers: Vec<WorkerInbox>,
     /// Counts faults.
     pub metrics: Metrics,
+    /// When a fault was last logged.
+    pub last_logged: Option<Instant>,
 }
 
 impl Admission {
     /// Accepts until the process drains; then takes what the kernel has accepted already, and closes the socket.
-    pub async fn run(self, acceptor: Acceptor, mut phase: PhaseReceiver) {
-        let mut last_logged = None;
+    pub async fn run(mut self, acceptor: Acceptor, mut phase: PhaseReceiver) {
         let draining = reached(&mut phase, Phase::Draining);
         tokio::pin!(draining);
         loop {
@@ -71,7 +73,7 @@ impl Admission {
             };
             match accepted {
                 Ok((socket, peer)) => self.hand_over(socket, peer, permit).await,
-                Err(error) => self.fault(error, &mut last_logged).await,
+                Err(error) => self.rest(error).await,
             }
         }
         while let Some(permit) = self.permits.take() {
@@ -81,13 +83,11 @@ impl Admission {
     }
 
     /// A permit; while there is none, connections wait in the kernel's queue.
-    async fn permit(&self) -> Permit {
+    async fn permit(&mut self) -> Permit {
         if let Some(permit) = self.permits.take() {
             return permit;
         }
-        self.metrics.accept_fault(&self.listener.name, AcceptFault::Limit);
-        tracing::warn!(listener = %self.listener.name, connections_max = self.permits.max(),
-            "connection limit reached: new connections wait; raise limits.connections_max or the descriptor limit");
+        self.note(AcceptFault::Limit, "connection limit reached, new ones wait: see limits.connections_max");
         self.permits.wait().await
     }
 
@@ -110,25 +110,29 @@ impl Admission {
         if second.load.get() < first.load.get() { second } else { first }
     }
 
-    async fn fault(&self, error: AcceptError, last_logged: &mut Option<Instant>) {
-        let (fault, code) = match error {
-            AcceptError::Empty => return,
-            AcceptError::Exhausted => (AcceptFault::Exhausted, None),
-            AcceptError::Other(code) => (AcceptFault::Other, Some(code)),
-        };
-        self.metrics.accept_fault(&self.listener.name, fault);
-        if last_logged.is_none_or(|at: Instant| at.elapsed() >= LOG_EVERY) {
-            *last_logged = Some(Instant::now());
-            let listener = &self.listener.name;
-            match code {
-                None => {
-                    tracing::error!(%listener, "cannot accept: descriptors or memory exhausted; raise the descriptor limit")
-                }
-                Some(code) => tracing::warn!(%listener, code, "cannot accept a connection"),
+    /// After a failure: rests, if another try would fail as well.
+    async fn rest(&mut self, error: AcceptError) {
+        match error {
+            AcceptError::Empty => {}
+            AcceptError::Exhausted => {
+                self.note(
+                    AcceptFault::Exhausted,
+                    "cannot accept, descriptors or memory ran out: raise their limits",
+                );
+                sleep(EXHAUSTED_PAUSE).await;
+            }
+            AcceptError::Other(code) => {
+                self.note(AcceptFault::Other, &io::Error::from_raw_os_error(code).to_string());
             }
         }
-        if fault == AcceptFault::Exhausted {
-            sleep(EXHAUSTED_PAUSE).await;
+    }
+
+    /// Counts a fault; logs it, unless one was logged a moment ago.
+    fn note(&mut self, fault: AcceptFault, message: &str) {
+        self.metrics.accept_fault(&self.listener.name, fault);
+        if self.last_logged.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
+            self.last_logged = Some(Instant::now());
+            tracing::warn!(listener = %self.listener.name, connections = self.permits.used(), "{message}");
         }
     }
 }

@@ -103,7 +103,7 @@ pub struct Progress {
 
 impl Progress {
     /// Begins now.
-    pub fn new() -> Progress {
+    pub fn begin() -> Progress {
         Progress { begun: Instant::now(), last_ms: Arc::default() }
     }
 

@@ -34,7 +34,7 @@ pub async fn forward(
     let pool = &route.pool;
     let (lease, tcp) = retry::connect(pool, &snapshot.tcp, &plane.metrics).await?;
     account.leased(&lease);
-    let progress = Progress::new();
+    let progress = Progress::begin();
     let request = Request::from_parts(head, Sent::new(body, progress.clone()));
     let response = tokio::select! {
         response = client::send(tcp, &snapshot.limits, request) => response?,

@@ -126,6 +126,7 @@ impl Supervisor {
                 permits: self.connections.clone(),
                 workers: self.workers.iter().map(|worker| worker.inbox.clone()).collect::<Vec<WorkerInbox>>(),
                 metrics: metrics.clone(),
+                last_logged: None,
             };
             let phase = self.plane.phase.clone();
             let handle = match &self.workers[..] {

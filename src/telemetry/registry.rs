@@ -50,8 +50,14 @@ pub struct Buckets {
     pub per_unit: f64,
 }
 
+/// The label values of one series, in the order of the family's labels.
+pub type Labels = Box<[Box<str>]>;
+
+/// Something for every series, by family name.
+pub type Families<V> = HashMap<&'static str, BTreeMap<Labels, V>>;
+
 /// The values of one family's series, as a scrape finds them.
-pub type Values = BTreeMap<Box<[Box<str>]>, Value>;
+pub type Values = BTreeMap<Labels, Value>;
 
 /// The value of one series.
 #[derive(Clone, Debug)]
@@ -65,8 +71,8 @@ pub enum Value {
 /// All series.
 pub struct Registry {
     store: Arc<Store>,
-    hot: Mutex<HashMap<&'static str, BTreeMap<Box<[Box<str>]>, Weak<Series>>>>,
-    cold: Mutex<HashMap<&'static str, BTreeMap<Box<[Box<str>]>, u64>>>,
+    hot: Mutex<Families<Weak<Series>>>,
+    cold: Mutex<Families<u64>>,
     sources: Mutex<Vec<Source>>,
     dropped: AtomicU64,
 }
@@ -76,7 +82,7 @@ type Source = Box<dyn Fn(&mut Samples) + Send + Sync>;
 /// Where a source puts what it knows.
 #[derive(Default)]
 pub struct Samples {
-    families: HashMap<&'static str, Values>,
+    families: Families<Value>,
 }
 
 impl Samples {
@@ -145,7 +151,7 @@ impl Registry {
     }
 
     /// All values now, by family name.
-    pub fn values(&self) -> HashMap<&'static str, Values> {
+    pub fn values(&self) -> Families<Value> {
         let mut samples = Samples::default();
         for source in self.sources.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             source(&mut samples);
@@ -182,7 +188,7 @@ impl Registry {
     }
 }
 
-fn boxed(labels: &[&str]) -> Box<[Box<str>]> {
+fn boxed(labels: &[&str]) -> Labels {
     labels.iter().map(|label| Box::from(*label)).collect()
 }
 
