@@ -1,0 +1,27 @@
+// Runs inside every page before its own scripts: the few words that the tests speak there.
+
+globalThis.e2e = {
+  /** An open WebSocket to a path of the page's own origin, with `next()` and `closed`. */
+  async connect(path, ...protocols) {
+    const scheme = location.protocol === "https:" ? "wss" : "ws";
+    const socket = new WebSocket(`${scheme}://${location.host}${path}`, protocols);
+    const messages = [];
+    const waiting = [];
+    socket.binaryType = "arraybuffer";
+    socket.onmessage = ({ data }) => (waiting.length ? waiting.shift()(data) : messages.push(data));
+    socket.next = () => new Promise((resolve) => (messages.length ? resolve(messages.shift()) : waiting.push(resolve)));
+    socket.closed = new Promise((resolve) => {
+      socket.onclose = ({ code, reason, wasClean }) => resolve({ code, reason, wasClean });
+    });
+    await new Promise((resolve, reject) => {
+      socket.onopen = resolve;
+      socket.onerror = () => reject(new Error(`no tunnel to ${path}`));
+    });
+    return socket;
+  },
+
+  async digest(data) {
+    const bytes = new Uint8Array(await crypto.subtle.digest("SHA-256", data));
+    return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  },
+};

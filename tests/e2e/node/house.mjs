@@ -1,0 +1,103 @@
+// What a test gets: longhaul between clients and backends, entered through one of its listeners.
+
+import http from "node:http";
+import https from "node:https";
+import WebSocket from "ws";
+import { pledge } from "./runner.mjs";
+
+export class House {
+  constructor(name, longhaul, backends) {
+    this.name = name;
+    this.longhaul = longhaul;
+    this.backends = backends;
+    this.secure = name === "secure";
+    this.authority = `localhost:${longhaul.port(name)}`;
+    this.origin = `${this.secure ? "wss" : "ws"}://${this.authority}`;
+  }
+
+  /** Opens a WebSocket with the `ws` library. */
+  async connect(path, { subprotocols = [], ...options } = {}) {
+    const tunnel = new Tunnel(this.origin + path, subprotocols, { ca: this.longhaul.certificate, ...options });
+    await tunnel.opened;
+    return tunnel;
+  }
+
+  /** The answer to a handshake that must fail: `{ status, fields, body }`. */
+  async refused(path, options = {}) {
+    const socket = new WebSocket(this.origin + path, { ca: this.longhaul.certificate, ...options });
+    const { promise, resolve, reject } = pledge();
+    socket.on("open", () => reject(new Error(`${path} was not refused`)));
+    socket.on("error", reject);
+    socket.on("unexpected-response", async (_, response) => {
+      const body = Buffer.concat(await response.toArray()).toString();
+      resolve({ status: response.statusCode, fields: response.headers, body });
+    });
+    return promise;
+  }
+
+  /** GETs a path and returns the response, its body not read yet. */
+  async get(path) {
+    const { promise, resolve, reject } = pledge();
+    const url = this.origin.replace("ws", "http") + path;
+    (this.secure ? https : http).get(url, { ca: this.longhaul.certificate }, resolve).on("error", reject);
+    return promise;
+  }
+
+  /** The close code and reason that the backend saw; the tunnel may have been on either of them. */
+  async ending() {
+    const ending = await Promise.race(this.backends.map((backend) => backend.ending()));
+    for (const backend of this.backends) backend.waiting = [];
+    return ending;
+  }
+
+  /** After every test: no tunnel is left, and the backends' notes are cleared. */
+  async isQuiet() {
+    await this.longhaul.metricBecomes(0, "longhaul_tunnels_active");
+    for (const backend of this.backends) {
+      while (backend.served !== backend.ended) await new Promise((resolve) => setTimeout(resolve, 10));
+      backend.endings = [];
+      backend.waiting = [];
+    }
+  }
+
+  describe() {
+    this.longhaul.process.describe();
+  }
+}
+
+/** A client's end of a tunnel whose messages wait until somebody asks for them. */
+export class Tunnel {
+  constructor(...words) {
+    this.socket = new WebSocket(...words);
+    this.messages = [];
+    this.waiting = [];
+    const opened = pledge();
+    this.opened = opened.promise;
+    this.socket.on("upgrade", (response) => (this.response = response));
+    this.socket.on("open", opened.resolve);
+    this.socket.on("error", opened.reject);
+    this.closed = new Promise((resolve) => {
+      this.socket.on("close", (code, reason) => resolve({ code, reason: reason.toString() }));
+    });
+    this.closed.then(({ code }) => this.waiting.forEach(({ reject }) => reject(new Error(`closed with ${code}`))));
+    this.socket.on("message", (data, isBinary) => {
+      const message = isBinary ? data : data.toString();
+      const next = this.waiting.shift();
+      if (next) next.resolve(message);
+      else this.messages.push(message);
+    });
+  }
+
+  /** The next message: a string, or a Buffer for a binary one. */
+  async next() {
+    if (this.messages.length > 0) return this.messages.shift();
+    const waiting = pledge();
+    this.waiting.push(waiting);
+    return waiting.promise;
+  }
+
+  async close(code, reason) {
+    this.socket.close(code, reason);
+    return this.closed;
+  }
+}
