@@ -10,7 +10,7 @@ use tokio::runtime;
 use crate::config::{Config, Problems};
 use crate::demo;
 use crate::supervisor::signals::Stop;
-use crate::supervisor::{Stopped, Supervisor};
+use crate::supervisor::{StartError, Stopped, Supervisor};
 use crate::telemetry::log::{self, Sink};
 
 const EXAMPLES: &str = "\
@@ -22,7 +22,7 @@ Examples:
 
 Exit status:
   0   everything ended by itself
-  1   it could not start or go on
+  1   it could not start: an address is taken, or the machine lacks something
   2   the command line is wrong
   3   it stopped, and connections were cut at the drain deadline or by a second signal
   78  the configuration is wrong (nothing was started)";
@@ -106,7 +106,12 @@ fn serve(config: &Config, told: impl FnOnce(&Supervisor) -> io::Result<()>) -> E
         };
         let supervisor = match Supervisor::start(config, &sink) {
             Ok(supervisor) => supervisor,
-            Err(problems) => return report(&problems),
+            Err(StartError::Config(problems)) => return report(&problems),
+            Err(StartError::Bind(problems)) => {
+                report(&problems);
+                return ExitCode::FAILURE;
+            }
+            Err(StartError::Machine(error)) => return fail(&format!("cannot start: {error}")),
         };
         if let Err(error) = told(&supervisor) {
             return fail(&format!("cannot write to standard output: {error}"));
@@ -124,7 +129,7 @@ fn serve(config: &Config, told: impl FnOnce(&Supervisor) -> io::Result<()>) -> E
 
 fn report(problems: &Problems) -> ExitCode {
     let color = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let _ = io::stderr().write_all(problems.render(color).as_bytes());
+    let _ = writeln!(io::stderr(), "{}", problems.render(color));
     ExitCode::from(EXIT_CONFIG)
 }
 

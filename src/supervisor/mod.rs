@@ -8,6 +8,7 @@ mod probes;
 pub mod signals;
 mod threads;
 
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +52,17 @@ pub struct Supervisor {
     metrics: Option<SocketAddr>,
 }
 
+/// Why a proxy did not start. Nothing was served.
+#[derive(Debug)]
+pub enum StartError {
+    /// The configuration names a certificate that cannot be used.
+    Config(Problems),
+    /// The machine does not let go of an address, here with its places in the configuration.
+    Bind(Problems),
+    /// The machine has no threads or descriptors left.
+    Machine(io::Error),
+}
+
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stopped {
@@ -60,17 +72,23 @@ pub enum Stopped {
     Cut(usize),
 }
 
+impl From<io::Error> for StartError {
+    fn from(error: io::Error) -> StartError {
+        StartError::Machine(error)
+    }
+}
+
 impl Supervisor {
     /// Starts a proxy on the current runtime and on threads of its own.
     ///
     /// # Errors
     /// Every certificate that cannot be used, every address that cannot be bound, and the lack of threads.
-    pub fn start(config: &Config, sink: &Sink) -> Result<Supervisor, Problems> {
+    pub fn start(config: &Config, sink: &Sink) -> Result<Supervisor, StartError> {
         let workers = config.server.workers.unwrap_or_else(threads::cores);
         let metrics = Metrics::new(workers);
         let registry = Arc::new(Registry::default());
-        let snapshot = build::build(config, 1, &registry, &metrics)?;
-        let bound = bind(config, &snapshot)?;
+        let snapshot = build::build(config, 1, &registry, &metrics).map_err(StartError::Config)?;
+        let bound = bind(config, &snapshot).map_err(StartError::Bind)?;
         let limits = limits::derive(&config.limits, socket::raise_descriptor_limit());
         let (connections, tunnels) = (Permits::new(limits.connections_max), Permits::new(limits.tunnels_max));
         let (phase, phase_receiver) = phases();
@@ -82,16 +100,7 @@ impl Supervisor {
             tunnels,
             phase: phase_receiver.clone(),
         });
-        let started = |error: std::io::Error| {
-            let mut problems = Problems::new(config.sources.clone());
-            problems.push(
-                Place::default(),
-                format!("cannot start: {error}"),
-                "raise the limit of threads and descriptors",
-            );
-            problems
-        };
-        let workers = threads::start_workers(workers, &plane).map_err(started)?;
+        let workers = threads::start_workers(workers, &plane)?;
         let (probes, readiness) = probes::start(&plane, &metrics);
         register_sources(&metrics, &plane, &registry, &workers, &connections, &readiness, sink);
         let mut supervisor = Supervisor {
@@ -107,17 +116,16 @@ impl Supervisor {
         };
         if let Some(listener) = bound.metrics {
             supervisor.metrics = listener.local_addr().ok();
-            let exporter = Exporter::new(metrics.registry().clone())
-                .map_err(|error| started(std::io::Error::other(error)))?;
+            let exporter = Exporter::new(metrics.registry().clone()).map_err(io::Error::other)?;
             let ready = Box::new(move || readiness.is_ready() && *phase_receiver.borrow() == Phase::Serving);
-            threads::start_admin(listener, Arc::new(Scrape { exporter, ready })).map_err(started)?;
+            threads::start_admin(listener, Arc::new(Scrape { exporter, ready }))?;
         }
-        supervisor.admit(bound.listeners, &metrics).map_err(started)?;
+        supervisor.admit(bound.listeners, &metrics)?;
         Ok(supervisor)
     }
 
     /// Starts accepting. With one worker its own thread accepts, else the calling one does.
-    fn admit(&mut self, bound: Vec<TcpListener>, metrics: &Metrics) -> std::io::Result<()> {
+    fn admit(&mut self, bound: Vec<TcpListener>, metrics: &Metrics) -> io::Result<()> {
         let snapshot = self.plane.snapshot.load_full();
         for (listener, socket) in snapshot.listeners.iter().zip(bound) {
             self.listeners.push((listener.name.clone(), socket.local_addr()?));
@@ -209,9 +217,9 @@ fn bind(config: &Config, snapshot: &Snapshot) -> Result<Bound, Problems> {
         Ok(listener) => Some(listener),
         Err(error) => {
             let remedy = match error.kind() {
-                std::io::ErrorKind::AddrInUse => "stop what listens there, or choose another port",
-                std::io::ErrorKind::AddrNotAvailable => "use an address of this machine, or 0.0.0.0 for all",
-                std::io::ErrorKind::PermissionDenied => {
+                io::ErrorKind::AddrInUse => "stop what listens there, or choose another port",
+                io::ErrorKind::AddrNotAvailable => "use an address of this machine, or 0.0.0.0 for all",
+                io::ErrorKind::PermissionDenied => {
                     "ports below 1024 need root or the capability CAP_NET_BIND_SERVICE"
                 }
                 _ => "choose an address that can be bound",

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
 
-use super::log::Sink;
+use super::log::{Sink, timestamp};
 use crate::config::LogFormat;
 
 /// Writes records, or does not, as `[log]` says.
@@ -64,7 +64,7 @@ impl AccessLog {
     pub fn write(&self, message: &'static str, fill: impl FnOnce(&mut Record)) {
         let Some(sink) = &self.sink else { return };
         let mut record = Record { fields: Map::new() };
-        record.text("timestamp", &timestamp(SystemTime::now()));
+        record.show("timestamp", timestamp(SystemTime::now()));
         record.text("level", "INFO").text("message", message);
         fill(&mut record);
         let mut line = match self.format {
@@ -114,6 +114,8 @@ impl Record {
         for (index, (name, value)) in self.fields.iter().enumerate() {
             let separator = if index == 0 { "" } else { " " };
             let _ = match (index, value.as_str()) {
+                // As wide as tracing's, so that the lines of both stand in columns.
+                (1, Some(level)) => write!(line, "{separator}{level:>5}"),
                 (0..3, Some(text)) => write!(line, "{separator}{text}"),
                 (_, Some(text)) if text.is_empty() || !text.bytes().all(is_bare) => {
                     write!(line, "{separator}{name}={text:?}")
@@ -130,11 +132,6 @@ fn is_bare(byte: u8) -> bool {
     byte.is_ascii_graphic() && !matches!(byte, b'"' | b'=' | b'\\')
 }
 
-/// RFC 3339, UTC, to the millisecond.
-fn timestamp(now: SystemTime) -> String {
-    humantime::format_rfc3339_millis(now).to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,7 +146,7 @@ mod tests {
     #[test]
     fn both_shapes_keep_a_record_on_one_line() {
         let record = record("/a\r\nb \u{1b}[31m\"");
-        assert_eq!(record.to_text(), r#"T INFO open path="/a\r\nb \u{1b}[31m\"" bytes=7 took_ms=1.5"#);
+        assert_eq!(record.to_text(), r#"T  INFO open path="/a\r\nb \u{1b}[31m\"" bytes=7 took_ms=1.5"#);
         let json = serde_json::to_string(&record.fields).unwrap();
         assert_eq!(
             json,

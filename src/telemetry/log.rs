@@ -1,15 +1,18 @@
 //! The one way to stdout. Who logs never waits: lines go through a bounded queue to a thread that writes, and what
 //! finds the queue full is dropped and counted.
 
+use std::fmt;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
 
 use crate::config::{LogFormat, LogLevel};
 
@@ -98,7 +101,7 @@ pub fn install(sink: &Sink, format: LogFormat, level: LogLevel) {
         LogLevel::Trace => LevelFilter::TRACE,
     };
     let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(Lines(sink.clone()));
-    let builder = builder.with_target(false).with_ansi(false);
+    let builder = builder.with_target(false).with_ansi(false).with_timer(Milliseconds);
     let installed = match format {
         LogFormat::Text => tracing::subscriber::set_global_default(builder.finish()),
         LogFormat::Json => {
@@ -107,6 +110,19 @@ pub fn install(sink: &Sink, format: LogFormat, level: LogLevel) {
         }
     };
     let _ = installed;
+}
+
+/// The timestamp of every line: RFC 3339, UTC, to the millisecond.
+pub fn timestamp(now: SystemTime) -> impl fmt::Display {
+    humantime::format_rfc3339_millis(now)
+}
+
+struct Milliseconds;
+
+impl FormatTime for Milliseconds {
+    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        write!(writer, "{}", timestamp(SystemTime::now()))
+    }
 }
 
 struct Lines(Sink);
