@@ -10,6 +10,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 
 use super::admit::Arrival;
 use crate::config::Limits;
@@ -66,7 +67,9 @@ async fn secure(
 }
 
 async fn serve_http1(plane: Arc<Plane>, stream: Stream, caller: Arc<Caller>, limits: &Limits) {
+    let asked = Notify::new();
     let service = service_fn(|request| {
+        asked.notify_one();
         let answer = exchange(plane.clone(), caller.clone(), request);
         async { Ok::<_, Infallible>(answer.await) }
     });
@@ -80,9 +83,15 @@ async fn serve_http1(plane: Arc<Plane>, stream: Stream, caller: Arc<Caller>, lim
     let result = tokio::select! {
         result = connection.as_mut() => result,
         () = reached(&mut phase, Phase::Draining) => {
-            // The request in hand is the last one.
-            connection.as_mut().graceful_shutdown();
-            connection.await
+            // A client that has not asked for anything yet believes that it is connected: the request in hand, or else
+            // the first one, is the last one.
+            tokio::select! {
+                result = connection.as_mut() => result,
+                () = asked.notified() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            }
         }
     };
     if let Some(fault) = result.err().and_then(|error| fault(&error)) {
