@@ -197,11 +197,15 @@ impl Supervisor {
 
     /// Ends what is left, and waits a moment for its records.
     async fn cut(&mut self) -> Stopped {
+        // A second signal may come before the listeners have closed; each of them keeps a permit for its next connection.
+        self.phase.send_replace(Phase::Draining);
+        self.admissions.shutdown().await;
         let left = self.connections.used();
-        self.plane.sessions.cut_all();
-        if left > 0 {
-            drained(&self.connections, CUT_DEADLINE).await;
+        if left == 0 {
+            return Stopped::Drained;
         }
+        self.plane.sessions.cut_all();
+        drained(&self.connections, CUT_DEADLINE).await;
         Stopped::Cut(left)
     }
 }
