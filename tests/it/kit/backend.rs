@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::websocket::{Message, WebSocket};
-use super::{Head, switching};
+use super::{Head, switching, within};
 
 /// A backend; it ends with its value.
 pub struct Backend {
@@ -28,7 +29,37 @@ pub struct Call {
     pub head: Head,
 }
 
+/// The connections of one backend, in the order in which their heads arrived.
+pub struct Calls(mpsc::UnboundedReceiver<Call>);
+
+impl Calls {
+    /// The next one.
+    #[track_caller]
+    pub fn next(&mut self) -> impl Future<Output = Call> {
+        let call = within("a call of the backend", self.0.recv());
+        async move { call.await.expect("the backend lives") }
+    }
+}
+
+/// An address that refuses connections, for as long as the socket lives.
+pub fn refusing() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+    let address = socket.local_addr().expect("a bound socket");
+    (socket, address)
+}
+
 impl Backend {
+    /// A backend whose every connection the test handles itself, one after the other.
+    pub async fn by_hand() -> (Backend, Calls) {
+        let (calls, received) = mpsc::unbounded_channel();
+        let backend = Backend::calls(move |call| {
+            let _ = calls.send(call);
+            std::future::ready(())
+        });
+        (backend.await, Calls(received))
+    }
+
     /// A backend that gives every connection to `handle`, nothing read yet.
     pub async fn raw<F>(handle: impl Fn(TcpStream) -> F + Send + 'static) -> Backend
     where
@@ -112,6 +143,25 @@ impl Drop for Backend {
 }
 
 impl Call {
+    /// Sends bytes as they are.
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        let sent = self.stream.write_all(bytes.as_ref());
+        within("room to write", sent).await.expect("the proxy reads");
+    }
+
+    /// Answers with a whole HTTP/1.1 response and closes.
+    pub async fn answer(mut self, response: impl AsRef<[u8]>) {
+        self.send(response).await;
+        self.stream.shutdown().await.expect("the proxy reads");
+    }
+
+    /// Waits for the end of the connection; what came until then, the head left out. A reset is an end, too.
+    pub async fn rest(mut self) -> Vec<u8> {
+        let mut bytes = self.head.rest;
+        let _ = within("the end", self.stream.read_to_end(&mut bytes)).await;
+        bytes
+    }
+
     /// Answers the handshake with a 101 that has these further lines.
     pub async fn accept(mut self, lines: &str) -> WebSocket<TcpStream> {
         // The tests' clients all send the same key, so the accept value is always the same.

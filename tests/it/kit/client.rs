@@ -79,6 +79,14 @@ impl Client {
         within("a response", Head::read(self)).await.expect("a response")
     }
 
+    /// Reads the answer to one request of several; the connection lives on.
+    pub async fn answer(&mut self) -> (Head, String) {
+        let head = self.head().await;
+        let (body, after) = head.clone().body(self).await;
+        assert!(after.is_empty(), "more than an answer: {:?}", String::from_utf8_lossy(&after));
+        (head, String::from_utf8(body).expect("text"))
+    }
+
     /// Sends a request that asks for the connection to be closed, and reads the whole answer.
     pub async fn request(mut self, request: impl AsRef<[u8]>) -> (Head, String) {
         self.send(request).await;

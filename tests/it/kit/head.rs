@@ -2,6 +2,8 @@
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
+use super::within;
+
 /// A start line and fields, and what came in the same read behind them.
 #[derive(Clone, Debug)]
 pub struct Head {
@@ -33,6 +35,27 @@ impl Head {
                 Err(error) => panic!("{error} inside a head: {:?}", String::from_utf8_lossy(&bytes)),
                 Ok(_) => {}
             }
+        }
+    }
+
+    /// Reads the body behind this head, by its length, its chunks or the end of `stream`; what came after it is the
+    /// second value.
+    pub async fn body(self, stream: &mut (impl AsyncRead + Unpin)) -> (Vec<u8>, Vec<u8>) {
+        let length = self.get("content-length").map(|length| length.parse().expect("a length"));
+        let chunked = self.get("transfer-encoding") == Some("chunked");
+        let mut bytes = self.rest;
+        match (length, chunked) {
+            (Some(length), false) => {
+                read_to(stream, &mut bytes, length).await;
+                let after = bytes.split_off(length);
+                (bytes, after)
+            }
+            (None, true) => read_chunks(stream, bytes).await,
+            (None, false) => {
+                within("the end of the body", stream.read_to_end(&mut bytes)).await.expect("a clean end");
+                (bytes, Vec::new())
+            }
+            (Some(_), true) => panic!("two framings"),
         }
     }
 
@@ -69,5 +92,38 @@ impl Head {
     /// The target of a request.
     pub fn target(&self) -> &str {
         self.line.split(' ').nth(1).expect("a request line")
+    }
+}
+
+/// Reads until `bytes` contains `wanted`, however long that takes, and no further than the read that brings it.
+pub async fn read_until(stream: &mut (impl AsyncRead + Unpin), bytes: &mut Vec<u8>, wanted: &str) {
+    while !bytes.windows(wanted.len()).any(|window| window == wanted.as_bytes()) {
+        let count = within(wanted, stream.read_buf(bytes)).await.expect("a live stream");
+        assert!(count > 0, "the stream ended before {wanted:?}: {:?}", String::from_utf8_lossy(bytes));
+    }
+}
+
+/// Reads until there are at least `length` bytes.
+async fn read_to(stream: &mut (impl AsyncRead + Unpin), bytes: &mut Vec<u8>, length: usize) {
+    while bytes.len() < length {
+        let count = within("the body", stream.read_buf(bytes)).await.expect("a live stream");
+        assert!(count > 0, "the stream ended {} bytes into a body of {length}", bytes.len());
+    }
+}
+
+/// Decodes chunks without trailers.
+async fn read_chunks(stream: &mut (impl AsyncRead + Unpin), mut bytes: Vec<u8>) -> (Vec<u8>, Vec<u8>) {
+    let mut body = Vec::new();
+    loop {
+        read_until(stream, &mut bytes, "\r\n").await;
+        let end = bytes.windows(2).position(|window| window == b"\r\n").expect("it was read");
+        let size = std::str::from_utf8(&bytes[..end]).expect("a chunk's size");
+        let size = usize::from_str_radix(size, 16).expect("a chunk's size");
+        read_to(stream, &mut bytes, end + 2 + size + 2).await;
+        body.extend_from_slice(&bytes[end + 2..end + 2 + size]);
+        bytes.drain(..end + 2 + size + 2);
+        if size == 0 {
+            return (body, bytes);
+        }
     }
 }

@@ -11,9 +11,9 @@ mod websocket;
 use std::future::Future;
 use std::time::Duration;
 
-pub use backend::{Backend, Call};
+pub use backend::{Backend, Call, Calls, refusing};
 pub use client::{Client, Resumption};
-pub use head::Head;
+pub use head::{Head, read_until};
 pub use pki::{Issued, Pki};
 pub use proxy::{Proxy, plain};
 pub use websocket::{Message, WebSocket};

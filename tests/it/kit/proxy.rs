@@ -111,6 +111,13 @@ impl Proxy {
         self.wait_for(message, |line| line["message"] == message).await
     }
 
+    /// Waits for the record of the refusal of a request for `path`; its reason.
+    pub async fn refusal(&self, path: &str) -> String {
+        let refused = |line: &Value| line["message"] == "refused" && line["path"] == path;
+        let record = self.wait_for("the record of a refusal", refused).await;
+        record["reason"].as_str().expect("a reason").to_string()
+    }
+
     /// All lines so far.
     pub fn log(&self) -> Vec<Value> {
         self.log.lines.lock().unwrap().clone()
