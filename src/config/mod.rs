@@ -213,7 +213,7 @@ pub struct Route {
     pub half_close_timeout: Duration,
 }
 
-/// Which hosts a route serves. Names are lower case, without port or trailing dot, IPv6 addresses without brackets.
+/// Which hosts a route serves. Names are lower case, without port or trailing dot; IPv6 addresses have no brackets.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum HostMatch {
     /// This one.

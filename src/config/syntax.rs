@@ -12,7 +12,9 @@ use ipnet::IpNet;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use self::address::{authority, backend_address, host_name, network, port_of, socket_address, without_port};
+use self::address::{
+    authority, backend_address, host_name, network, port_of, socket_address, without_brackets, without_port,
+};
 use super::problem::{nearest, shown};
 use super::reader::{Reader, Word};
 use super::shape::Shape;
@@ -110,14 +112,9 @@ fn host(text: &str) -> Result<HostMatch, Wrong> {
     if without_port(text) != text {
         return wrong(text, "has a port", write(without_port(text)));
     }
-    // Without brackets, as requests are read, and in the form of RFC 5952.
-    let bracketed = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    if let Some(Ok(address)) = bracketed.map(str::parse::<Ipv6Addr>) {
-        return Ok(HostMatch::Exact(address.to_string()));
-    }
     match text.strip_prefix("*.") {
         Some(below) => Ok(HostMatch::Below(host_name(below)?)),
-        None => Ok(HostMatch::Exact(host_name(text)?)),
+        None => Ok(HostMatch::Exact(without_brackets(&host_name(text)?).to_owned())),
     }
 }
 

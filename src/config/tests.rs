@@ -242,7 +242,7 @@ host = "[0::1]"
         exact("http://[::1]"),
     ];
     assert_eq!(a.origins.as_deref(), Some(expected.as_slice()));
-    assert_eq!(b.host, HostMatch::Exact("[::1]".to_owned()));
+    assert_eq!(b.host, HostMatch::Exact("::1".to_owned()));
 }
 
 #[test]

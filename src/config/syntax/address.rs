@@ -78,9 +78,7 @@ pub fn backend_address(text: &str) -> Result<BackendAddress, Wrong> {
     let Some(port) = port_of(port) else {
         return wrong(text, "has no valid port", "write a port from 1 to 65535");
     };
-    let host = host_name(host)?;
-    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    Ok(BackendAddress { host, port })
+    Ok(BackendAddress { host: without_brackets(&host_name(host)?).to_owned(), port })
 }
 
 /// A host in lower case, without trailing dot. IP addresses in their canonical form, IPv6 in brackets.
@@ -117,6 +115,11 @@ pub fn host_name(text: &str) -> Result<String, Wrong> {
         );
     }
     Ok(name)
+}
+
+/// An IPv6 address as it is compared and dialled; a name as it is.
+pub fn without_brackets(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(host)
 }
 
 /// What stands before the path, query and fragment of a URI without its scheme (RFC 3986 3.2).
