@@ -3,11 +3,13 @@
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tempfile::TempDir;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
@@ -18,6 +20,8 @@ use super::{Client, DEADLINE, within};
 pub struct Proxy {
     child: Child,
     log: Arc<Log>,
+    /// While it lives, whoever stopped reading the log keeps the pipe open.
+    pipe: Option<Sender<()>>,
     /// Where its configuration file is.
     pub folder: TempDir,
 }
@@ -26,6 +30,8 @@ pub struct Proxy {
 struct Log {
     lines: Mutex<Vec<Value>>,
     more: Notify,
+    /// Nobody reads any more.
+    unread: AtomicBool,
 }
 
 impl Proxy {
@@ -54,16 +60,19 @@ impl Proxy {
         let mut child = change(&mut command).spawn().expect("longhaul starts");
         let log = Arc::new(Log::default());
         let (stdout, reader) = (child.stdout.take().expect("a pipe"), log.clone());
+        let (pipe, held) = channel();
         std::thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                let line = serde_json::from_str(&line).unwrap_or(Value::String(line));
-                reader.lines.lock().unwrap().push(line);
-                reader.more.notify_waiters();
+            let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
+            for line in &mut lines {
+                reader.push(read_line(&line));
+                if reader.unread.load(Relaxed) {
+                    let _ = held.recv();
+                    break;
+                }
             }
-            reader.lines.lock().unwrap().push(Value::Null);
-            reader.more.notify_waiters();
+            reader.push(Value::Null);
         });
-        let mut proxy = Proxy { child, log, folder };
+        let mut proxy = Proxy { child, log, pipe: Some(pipe), folder };
         if proxy
             .wait_for("serving or an end", |line| line.is_null() || line["message"] == "serving")
             .await
@@ -118,6 +127,17 @@ impl Proxy {
         record["reason"].as_str().expect("a reason").to_string()
     }
 
+    /// Stops reading the log: one more line is read, then the pipe fills.
+    pub fn leave_log_unread(&mut self) {
+        self.log.unread.store(true, Relaxed);
+    }
+
+    /// Stops reading the log: one more line is read, then the pipe is closed.
+    pub fn close_log(&mut self) {
+        self.pipe = None;
+        self.log.unread.store(true, Relaxed);
+    }
+
     /// All lines so far.
     pub fn log(&self) -> Vec<Value> {
         self.log.lines.lock().unwrap().clone()
@@ -166,16 +186,42 @@ impl Proxy {
 
     /// Waits for the end of the process.
     pub async fn ended(&mut self) -> ExitStatus {
-        self.wait_for("the end of the process", Value::is_null).await;
         let deadline = Instant::now() + DEADLINE;
-        loop {
+        let status = loop {
             if let Some(status) = self.child.try_wait().expect("a child") {
-                return status;
+                break status;
             }
-            assert!(Instant::now() < deadline, "stdout ended, the process did not");
+            assert!(Instant::now() < deadline, "the process does not end");
             sleep(Duration::from_millis(5)).await;
+        };
+        if !self.log.unread.load(Relaxed) {
+            self.wait_for("the end of the log", Value::is_null).await;
         }
+        status
     }
+}
+
+impl Log {
+    fn push(&self, line: Value) {
+        self.lines.lock().unwrap().push(line);
+        self.more.notify_waiters();
+    }
+}
+
+/// A line as an object: JSON as it is; of `timestamp LEVEL message key=value` the message, the pairs that have no
+/// quotes, and the whole as `line`.
+fn read_line(line: &str) -> Value {
+    serde_json::from_str(line).unwrap_or_else(|_| {
+        let words = || line.split_whitespace().skip(2);
+        let message: Vec<&str> = words().take_while(|word| !word.contains('=')).collect();
+        let mut fields: Map<String, Value> = words()
+            .filter_map(|word| word.split_once('='))
+            .map(|(key, value)| (key.into(), value.into()))
+            .collect();
+        fields.insert("message".into(), message.join(" ").into());
+        fields.insert("line".into(), line.into());
+        Value::Object(fields)
+    })
 }
 
 impl Drop for Proxy {
