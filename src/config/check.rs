@@ -9,27 +9,30 @@ mod pools;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::SocketAddr;
-use std::path::Path;
 
 use self::pools::{KnownPools, pools};
 use super::file::{
-    CertificateWords, DrainWords, FileWords, LimitsWords, ListenerWords, LogWords, MetricsWords, RouteWords,
-    ServerWords, TcpWords, TlsWords,
+    AdminWords, CertificateWords, DrainWords, FileWords, LimitsWords, ListenerWords, LogWords, MetricsWords,
+    RouteWords, ServerWords, TcpWords, TlsWords,
 };
+use super::problem::shown;
 use super::reader::{Found, Reader};
+use super::shape::Need;
 use super::syntax::Name;
 use super::words::List;
 use super::{
-    At, Certificate, Config, Drain, HostMatch, Limits, Listener, Log, PathMatch, Pem, Place, Route, Server,
-    Tcp, Tls, defaults,
+    AdminAddress, At, Certificate, Config, Drain, HostMatch, Limits, Listener, Log, PathMatch, Pem, Place,
+    Route, Server, Tcp, Tls, UNIX_PATH_BYTES_MAX, defaults,
 };
 
-/// The configuration that a file means. Relative paths start at `base`. `None` when something is wrong, which
-/// is reported.
-pub fn check(words: FileWords, base: &Path, reader: &mut Reader) -> Option<Config> {
+/// The configuration that a file and those it includes mean. `None` when something is wrong, which is
+/// reported.
+pub fn check(words: FileWords, reader: &mut Reader) -> Option<Config> {
+    report_absent(&words, reader);
     let mut addresses = Unique::default();
-    let listeners = listeners(words.listeners, base, &mut addresses, reader);
+    let listeners = listeners(words.listeners, &mut addresses, reader);
     let metrics = metrics(words.metrics, &mut addresses, reader);
+    let admin = admin(words.admin, &mut addresses, reader);
     let known = match &words.pools {
         Found::Written(pools) => Some(KnownPools::new(&pools.value)),
         // One problem, not one for each route.
@@ -42,12 +45,29 @@ pub fn check(words: FileWords, base: &Path, reader: &mut Reader) -> Option<Confi
         limits: limits(words.limits.or(LimitsWords::default())?)?,
         tcp: tcp(words.tcp.or(TcpWords::default())?)?,
         metrics: metrics?,
+        admin: admin?,
         log: log(words.log.or(LogWords::default())?)?,
         listeners: listeners?,
         routes: routes?,
         pools: pools?,
         sources: reader.problems().sources().clone(),
+        watched: reader.watched().clone(),
     })
+}
+
+/// Reports what one of the files should have, and none has.
+fn report_absent(words: &FileWords, reader: &mut Reader) {
+    let files = match words.include {
+        Found::Absent => "this file has",
+        Found::Wrong | Found::Written(_) => "this file and those it includes have",
+    };
+    let start = Place { source: Some(0), span: 0..0 };
+    let absent = [words.listeners.is_absent(), words.routes.is_absent(), words.pools.is_absent()];
+    let keys = FileWords::KEYS.iter().filter(|key| key.need == Need::Somewhere);
+    for (key, _) in keys.zip(absent).filter(|(_, absent)| *absent) {
+        let remedy = format!("add {}: {}", key.title(), key.summary());
+        reader.report_nowhere(&start, format!("{files} no {}", key.title()), remedy);
+    }
 }
 
 fn server(words: ServerWords) -> Option<Server> {
@@ -100,27 +120,61 @@ fn metrics(
     Some(Some(address))
 }
 
+fn admin(
+    words: Found<AdminWords>,
+    addresses: &mut Unique<SocketAddr>,
+    reader: &mut Reader,
+) -> Option<Option<At<AdminAddress>>> {
+    let Some(words) = words.optional()? else {
+        return Some(None);
+    };
+    let At { value, place } = words.value.address.written()?;
+    let value = match value {
+        AdminAddress::Tcp(address) => {
+            free_address(&At { value: address, place: place.clone() }, addresses, reader);
+            value
+        }
+        AdminAddress::Unix(path) => {
+            let path = reader.path(path, &place);
+            if path.as_os_str().len() > UNIX_PATH_BYTES_MAX {
+                let message = format!("the path of this socket is longer than {UNIX_PATH_BYTES_MAX} bytes");
+                reader.report(
+                    &place,
+                    message,
+                    "choose a shorter one, such as \"unix:/run/longhaul/admin.sock\"",
+                );
+            }
+            AdminAddress::Unix(path)
+        }
+    };
+    Some(Some(At { value, place }))
+}
+
 fn listeners(
     words: Found<List<ListenerWords, 1>>,
-    base: &Path,
     addresses: &mut Unique<SocketAddr>,
     reader: &mut Reader,
 ) -> Option<Vec<Listener>> {
     let mut names = Unique::default();
     all(words.written()?.value.0.into_iter().map(|words| {
         let ListenerWords { name, address, tls, trusted_networks } = words.value;
-        let name = name.written().map(|name| free_name("listener", name, &mut names, reader));
+        let name = name.written().map(plain);
+        if let Some(name) = &name {
+            free_name("listener", name, &mut names, reader);
+        }
         let address = address.written();
         if let Some(address) = &address {
             free_address(address, addresses, reader);
         }
+        let tls = match tls.optional() {
+            Some(Some(words)) => self::tls(words.value, reader).map(Some),
+            Some(None) => Some(None),
+            None => None,
+        };
         Some(Listener {
             name: name?,
             address: address?,
-            tls: match tls.optional()? {
-                Some(words) => Some(self::tls(words.value, base)?),
-                None => None,
-            },
+            tls: tls?,
             trusted_networks: trusted_networks
                 .or(List(Vec::new()))?
                 .0
@@ -131,11 +185,15 @@ fn listeners(
     }))
 }
 
-fn tls(words: TlsWords, base: &Path) -> Option<Tls> {
+fn tls(words: TlsWords, reader: &mut Reader) -> Option<Tls> {
     let certificates = all(words.certificates.written()?.value.0.into_iter().map(|words| {
         let CertificateWords { cert, key } = words.value;
         let [cert, key] = [cert, key].map(|path| {
-            path.written().map(|At { value, place }| At { value: Pem::File(base.join(value.0)), place })
+            path.written().map(|At { value, place }| {
+                let path = reader.path(value.0, &place);
+                reader.watched().files.insert(path.clone());
+                At { value: Pem::File(path), place }
+            })
         });
         Some(Certificate { cert: cert?, key: key? })
     }));
@@ -150,14 +208,17 @@ fn routes(
     let mut names = Unique::default();
     let mut matches = Unique::default();
     all(words.written()?.value.0.into_iter().map(|At { value: words, place: header }| {
-        let name = words.name.written().map(|name| free_name("route", name, &mut names, reader));
+        let name = words.name.written().map(plain);
+        if let Some(name) = &name {
+            free_name("route", name, &mut names, reader);
+        }
         let place = words.path.place().or(words.host.place()).cloned().unwrap_or(header);
         let host = words.host.or(HostMatch::Any);
         let path = words.path.or(PathMatch::Prefix("/".to_owned()));
         if let (Some(host), Some(path)) = (&host, &path)
             && let Some(first) = matches.taken((host.clone(), path.clone()), &place)
         {
-            let remedy = format!("the route on line {} has both: change one of them", reader.line(&first));
+            let remedy = format!("the route on {} has both: change one of them", reader.line(&first, &place));
             reader.report(&place, "another route serves the same host and path", remedy);
         }
         let pool = words.pool.written().map(plain);
@@ -214,14 +275,12 @@ fn plain(name: At<Name>) -> At<String> {
     At { value: name.value.0, place: name.place }
 }
 
-fn free_name(noun: &str, name: At<Name>, names: &mut Unique<String>, reader: &mut Reader) -> At<String> {
-    let name = plain(name);
+fn free_name(noun: &str, name: &At<String>, names: &mut Unique<String>, reader: &mut Reader) {
     if let Some(first) = names.taken(name.value.clone(), &name.place) {
-        let message = format!("another {noun} is named `{}`", name.value);
-        let remedy = format!("the one on line {} has the name: choose another", reader.line(&first));
-        reader.report(&name.place, message, remedy);
+        let message = format!("another {noun} is named `{}`", shown(&name.value));
+        let line = reader.line(&first, &name.place);
+        reader.report(&name.place, message, format!("the one on {line} has the name: choose another"));
     }
-    name
 }
 
 fn free_address(address: &At<SocketAddr>, addresses: &mut Unique<SocketAddr>, reader: &mut Reader) {
@@ -230,11 +289,12 @@ fn free_address(address: &At<SocketAddr>, addresses: &mut Unique<SocketAddr>, re
         return;
     }
     if let Some(first) = addresses.taken(address.value, &address.place) {
-        let (earlier, later) = match first.span.start < address.place.span.start {
+        let order = |place: &Place| (place.source, place.span.start);
+        let (earlier, later) = match order(&first) < order(&address.place) {
             true => (&first, &address.place),
             false => (&address.place, &first),
         };
-        let remedy = format!("line {} binds it: choose another port", reader.line(earlier));
+        let remedy = format!("{} binds it: choose another port", reader.line(earlier, later));
         reader.report(later, format!("`{}` is bound already", address.value), remedy);
     }
 }

@@ -16,7 +16,8 @@ use super::syntax::{FilePath, Name, ProbePath};
 use super::units::{Delay, IdleTimeout, KernelTimer, Size, Timeout};
 use super::words::{Auto, List, Named, Number, Off, choices};
 use super::{
-    At, BackendAddress, Balance, HostMatch, LogFormat, LogLevel, OriginMatch, PathMatch, TlsVersion,
+    AdminAddress, At, BackendAddress, Balance, HostMatch, LogFormat, LogLevel, OriginMatch, PathMatch,
+    TlsVersion,
 };
 
 /// A count that has no natural limit: 1 to a hundred million.
@@ -25,6 +26,10 @@ type Count = Number<1, 100_000_000>;
 words! {
     /// A configuration file.
     struct FileWords = "this file" {
+        /// Files with further listeners, routes and pools: paths, or patterns such as `routes/*.toml`; default none.
+        ///
+        /// Relative to this file. `*` stands for any characters, `?` for one, both only after the last `/`.
+        optional include: List<FilePath, 0>,
         /// The process: workers, stopping.
         optional server: ServerWords,
         /// Bounds that hold for the whole process.
@@ -33,14 +38,28 @@ words! {
         optional tcp: TcpWords,
         /// Where metrics and health are served; absent: nowhere.
         optional metrics: MetricsWords,
+        /// Where orders are taken; absent: nowhere.
+        optional admin: AdminWords,
         /// What is logged, and how.
         optional log: LogWords,
         /// The sockets to bind, at least one.
-        required listeners: List<ListenerWords, 1>,
+        somewhere listeners: List<ListenerWords, 1>,
         /// What is served and where it goes, at least one.
-        required routes: List<RouteWords, 1>,
+        somewhere routes: List<RouteWords, 1>,
         /// The backends, under names that routes use.
-        required pools: Named<PoolWords>,
+        somewhere pools: Named<PoolWords>,
+    }
+}
+
+words! {
+    /// A file that `include` names.
+    struct IncludedWords = "an included file" {
+        /// Further sockets to bind.
+        optional listeners: List<ListenerWords, 1>,
+        /// Further routes.
+        optional routes: List<RouteWords, 1>,
+        /// Further pools.
+        optional pools: Named<PoolWords>,
     }
 }
 
@@ -97,6 +116,14 @@ words! {
     struct MetricsWords = "`[metrics]`" {
         /// The IP address and port of `/metrics`, `/healthz` and `/readyz`.
         required address: SocketAddr,
+    }
+}
+
+words! {
+    /// `[admin]`
+    struct AdminWords = "`[admin]`" {
+        /// A loopback IP address and a port, or `unix:` and the path of a socket.
+        required address: AdminAddress,
     }
 }
 

@@ -1,99 +1,73 @@
 //! The way in: a file, or its text, becomes a [`Config`] or every problem it has.
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::file::FileWords;
+use super::include::{Main, include};
 use super::reader::Reader;
-use super::{Config, Place, Problems, Sources, check};
+use super::text::Unreadable;
+use super::{Config, Place, Problems, check, text};
 
 /// The largest file that is read: 16 MiB, about a hundred thousand routes.
 pub const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// How much is read in all: the file and those it includes.
+pub const FILES_BYTES_MAX: u64 = 64 * 1024 * 1024;
+pub use super::include::INCLUDED_FILES_MAX;
 
 impl Config {
-    /// Reads and checks a configuration file. Files that it names are not opened.
+    /// Reads and checks a configuration file and the files that it includes. Certificates and keys are not
+    /// opened.
     ///
     /// # Errors
-    /// Every problem of the file. One without a place when it cannot be read or is larger than
-    /// [`FILE_BYTES_MAX`].
+    /// Every problem of the files. One without a place when the main file cannot be read or is larger than
+    /// [`FILE_BYTES_MAX`]. [`Problems::watched`] says which files are worth watching until then.
     pub fn load(path: &Path) -> Result<Self, Problems> {
         let name = path.display().to_string();
-        let bytes = match read(path) {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                let remedy = match error.kind() {
-                    io::ErrorKind::NotFound => "give the path of a configuration file",
-                    io::ErrorKind::PermissionDenied => "let the user that longhaul runs as read it",
-                    io::ErrorKind::IsADirectory => "give the path of a file in it",
-                    _ => "give the path of a file that can be read",
-                };
-                return Err(unreadable(
-                    &name,
-                    "",
-                    Place::default(),
-                    format!("cannot read {name}: {error}"),
-                    remedy,
-                ));
-            }
-        };
-        if u64::try_from(bytes.len()).is_ok_and(|length| length > FILE_BYTES_MAX) {
-            let message = format!("{name} is larger than 16 MiB");
-            let remedy = "give the path of a configuration file; larger ones are not read";
-            return Err(unreadable(&name, "", Place::default(), message, remedy));
-        }
-        match String::from_utf8(bytes) {
-            Ok(text) => Self::parse(&name, &text, &directory(path)),
-            Err(error) => {
-                // What precedes the first wrong byte is the same in the lossy text, so the place holds there,
-                // too.
-                let start = error.utf8_error().valid_up_to();
-                let text = String::from_utf8_lossy(error.as_bytes());
-                let place = Place { source: Some(0), span: start..start + 1 };
-                let message = "this is not UTF-8".to_owned();
-                Err(unreadable(&name, &text, place, message, "save the file as UTF-8"))
+        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let mut reader = Reader::default();
+        reader.watched().files.insert(absolute.clone());
+        match text::read(path) {
+            Ok(text) => read(&name, &text, &directory(&absolute), reader),
+            Err(unreadable) => {
+                if !matches!(unreadable, Unreadable::NotUtf8(..)) {
+                    reader.begin(&name, "", Path::new(""));
+                }
+                unreadable.report(&name, &Place::default(), &mut reader);
+                Err(reader.into_problems())
             }
         }
     }
 
-    /// Checks the text of a configuration file. Problems show it under `name`; relative paths in it start at
-    /// `base`.
+    /// Checks the text of a configuration file, and reads the files that it includes. Problems show it under `name`;
+    /// relative paths in it start at `base`.
     ///
     /// # Errors
-    /// Every problem of the text.
+    /// Every problem of the text and of the files.
     pub fn parse(name: &str, text: &str, base: &Path) -> Result<Self, Problems> {
-        let mut reader = Reader::new(name, text);
-        let words = reader.read::<FileWords>(text);
-        let config = words.and_then(|words| check::check(words, base, &mut reader));
-        match config {
-            Some(config) if reader.problems().is_empty() => Ok(config),
-            _ => Err(reader.into_problems()),
-        }
+        read(name, text, base, Reader::default())
     }
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
+fn read(name: &str, text: &str, base: &Path, mut reader: Reader) -> Result<Config, Problems> {
+    let words = reader.read::<FileWords>(name, text, base);
+    let config = words.and_then(|mut words| {
+        include(&mut words, &Main { name, base, bytes: text.len() }, &mut reader);
+        check::check(words, &mut reader)
+    });
+    match config {
+        Some(config) if reader.problems().is_empty() => Ok(config),
+        _ => Err(reader.into_problems()),
+    }
 }
 
-/// The directory of a file, absolute as long as the working directory is known.
 fn directory(path: &Path) -> PathBuf {
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     path.parent().map(Path::to_owned).unwrap_or_default()
-}
-
-fn unreadable(name: &str, text: &str, place: Place, message: String, remedy: &str) -> Problems {
-    let mut sources = Sources::default();
-    sources.add(name, text);
-    let mut problems = Problems::new(sources);
-    problems.push(place, message, remedy);
-    problems
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     fn problem(path: &Path) -> (String, String, (usize, usize)) {

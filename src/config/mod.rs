@@ -4,7 +4,7 @@
 //! [`check`] turns them into a [`Config`], or into every problem the file has. `state::build` makes the snapshot
 //! that the data plane reads. A value of a type in this module is valid: nothing below asks again.
 //!
-//! [`Config::load`] is the way in. [`reader`] reads tables that [`mod@file`] declares out of [`words`], [`units`]
+//! [`Config::load`] is the way in: it reads the file and those it includes. [`reader`] reads tables that [`mod@file`] declares out of [`words`], [`units`]
 //! and text with a [`syntax`]; [`shape`] describes the same language to whoever documents it.
 //!
 //! Values that can still fail later (an address to bind, a certificate to load) keep their [`Place`], so that the later
@@ -13,13 +13,17 @@
 mod broken;
 pub mod check;
 pub mod defaults;
+pub mod diff;
 pub mod file;
+mod include;
 pub mod load;
 pub mod problem;
 pub mod reader;
 pub mod shape;
 pub mod syntax;
+mod text;
 pub mod units;
+pub mod watched;
 pub mod words;
 
 #[cfg(test)]
@@ -32,9 +36,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use diff::Change;
 pub use problem::{Place, Problem, Problems, Sources};
+pub use watched::Watched;
 
-/// A value and where it was written.
+/// A value and where it was written. Equal values are equal wherever they stand.
 #[derive(Clone, Debug)]
 pub struct At<T> {
     /// The checked value.
@@ -43,7 +49,8 @@ pub struct At<T> {
     pub place: Place,
 }
 
-/// One accepted configuration.
+/// One accepted configuration. Two are equal when they mean the same: places, texts and the order of listeners and
+/// of routes do not matter ([`diff::Change`] says what does).
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The process: workers, stopping.
@@ -54,6 +61,8 @@ pub struct Config {
     pub tcp: Tcp,
     /// The address of `/metrics`, `/healthz` and `/readyz`; `None` serves them nowhere.
     pub metrics: Option<At<SocketAddr>>,
+    /// Where orders are taken; `None` takes them nowhere.
+    pub admin: Option<At<AdminAddress>>,
     /// What is logged, and how.
     pub log: Log,
     /// Sockets to bind, at least one, names unique.
@@ -64,10 +73,12 @@ pub struct Config {
     pub pools: BTreeMap<String, Pool>,
     /// The text behind every [`Place`].
     pub sources: Sources,
+    /// The files that it was made of. They can differ between equal configurations: an included file may have moved.
+    pub watched: Watched,
 }
 
 /// `[server]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
     /// Worker threads; `None` is one per core.
     pub workers: Option<usize>,
@@ -110,6 +121,18 @@ pub struct Tcp {
     pub user_timeout: Option<Duration>,
 }
 
+/// `admin.address`: an address that no other machine reaches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminAddress {
+    /// A loopback address; port 0 takes any free one.
+    Tcp(SocketAddr),
+    /// The path of a socket, made absolute against the directory of its file, at most [`UNIX_PATH_BYTES_MAX`] long.
+    Unix(PathBuf),
+}
+
+/// The longest path of a unix socket (`sun_path` of unix(7), with its NUL).
+pub const UNIX_PATH_BYTES_MAX: usize = 107;
+
 /// `[log]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
@@ -146,7 +169,7 @@ pub enum LogLevel {
 }
 
 /// `[[listeners]]`: a bound socket and its TLS.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     /// Unique; the label in metrics and logs.
     pub name: At<String>,
@@ -159,7 +182,7 @@ pub struct Listener {
 }
 
 /// `listeners.tls`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
     /// Chosen by SNI; the first is the default. Never empty.
     pub certificates: Vec<Certificate>,
@@ -177,7 +200,7 @@ pub enum TlsVersion {
 }
 
 /// A certificate chain and its key: PEM, from files or, in the demo, from memory.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
     /// The chain, leaf first.
     pub cert: At<Pem>,
@@ -195,7 +218,7 @@ pub enum Pem {
 }
 
 /// `[[routes]]`: a match, and what happens.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     /// Unique; the route's identity.
     pub name: At<String>,
@@ -254,7 +277,7 @@ pub enum OriginMatch {
 }
 
 /// `[pools.NAME]`: backends, and how to choose.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pool {
     /// The table's key.
     pub name: At<String>,
@@ -282,7 +305,7 @@ pub enum Balance {
 }
 
 /// One entry of `backends`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backend {
     /// `IP:port`, or `name:port` that is resolved at each connect.
     pub address: At<BackendAddress>,
@@ -324,6 +347,31 @@ pub enum HealthKind {
         /// Begins with `/`.
         path: String,
     },
+}
+
+impl<T: PartialEq> PartialEq for At<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.value == other.value
+    }
+}
+
+impl<T: Eq> Eq for At<T> {}
+
+impl PartialEq for Config {
+    fn eq(&self, other: &Self) -> bool {
+        Change::between(self, other).is_empty()
+    }
+}
+
+impl Eq for Config {}
+
+impl std::fmt::Display for AdminAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 impl std::fmt::Display for BackendAddress {

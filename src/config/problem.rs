@@ -3,11 +3,16 @@
 //! Problems are collected, never thrown one at a time: an operator who corrects a file should need one round.
 //! They are kept in file order and bounded: the first [`LISTED_MAX`] are kept, the rest are counted.
 
+mod json;
+
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+
+use super::watched::Watched;
 
 /// How many problems are listed; further ones are counted.
 pub const LISTED_MAX: usize = 100;
@@ -44,12 +49,13 @@ pub struct Problem {
     pub remedy: String,
 }
 
-/// Everything that is wrong, in file order. Displayed with the offending lines; see [`Problems::render`].
+/// Everything that is wrong, in the order of the files and in each of them. Displayed with the offending lines; see [`Problems::render`].
 #[derive(Clone, Debug, Default)]
 pub struct Problems {
     listed: Vec<Problem>,
     unlisted: usize,
     sources: Sources,
+    watched: Watched,
 }
 
 impl Problems {
@@ -92,6 +98,20 @@ impl Problems {
         &self.sources
     }
 
+    pub(super) fn sources_mut(&mut self) -> &mut Sources {
+        &mut self.sources
+    }
+
+    /// What has to change before the files are worth reading again, as far as they could be read. Only problems
+    /// from [`Config::load`](super::Config::load) know it; for later ones the configuration does.
+    pub fn watched(&self) -> &Watched {
+        &self.watched
+    }
+
+    pub(super) fn watched_mut(&mut self) -> &mut Watched {
+        &mut self.watched
+    }
+
     /// Every listed problem with `file:line:column`, its line and its remedy, then how many there are; no
     /// newline at the end. `color` adds terminal escapes; escapes that came from the file are made harmless
     /// either way.
@@ -107,8 +127,12 @@ impl Problems {
         }
         let plural = if self.len() == 1 { "" } else { "s" };
         text.push_str(&format!("{} problem{plural}", self.len()));
-        if let Some(source) = self.sources.0.first() {
-            text.push_str(&format!(" in {}", source.name));
+        let places = self.listed.iter().map(|problem| &problem.place);
+        let names: BTreeSet<&str> = places.filter_map(|place| self.sources.name(place)).collect();
+        match (names.first().copied().or(self.sources.first_name()), names.len()) {
+            (Some(name), ..=1) => text.push_str(&format!(" in {name}")),
+            (Some(_), files) => text.push_str(&format!(" in {files} files")),
+            (None, _) => {}
         }
         text
     }
@@ -161,6 +185,16 @@ impl Sources {
             let before = line.text.get(..line.span.start).unwrap_or_default();
             (line.number, before.chars().count() + 1)
         })
+    }
+
+    /// The name of the text that a place points into; `None` for no place.
+    pub fn name(&self, place: &Place) -> Option<&str> {
+        Some(&self.0.get(place.source?)?.name)
+    }
+
+    /// The name of the first text; `None` when there is no text.
+    fn first_name(&self) -> Option<&str> {
+        Some(&self.0.first()?.name)
     }
 
     /// `file:line:column`; `None` for no place.

@@ -8,14 +8,16 @@
 //! Of text that is not TOML, `broken` says how much can be judged all the same.
 
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::broken::Broken;
 use super::problem::{nearest, one_of, shown};
-use super::shape::{Key, Shape};
-use super::{At, Place, Problems, Sources};
+use super::shape::{Key, Need, Shape};
+use super::watched::Watched;
+use super::{At, Place, Problems};
 
 /// Something that can stand after a `=`.
 pub trait Word: Sized {
@@ -38,12 +40,16 @@ pub enum Found<T> {
     Written(At<T>),
 }
 
-/// Reads one text and collects what is wrong with it.
-#[derive(Debug)]
+/// Reads texts, one after the other, and collects what is wrong with them.
+#[derive(Debug, Default)]
 pub struct Reader {
     problems: Problems,
-    source: usize,
-    broken: Broken,
+    /// One for each source, in their order; the last is being read.
+    texts: Vec<Text>,
+    /// Something that belongs to the configuration could not be read.
+    incomplete: bool,
+    /// What the next table may not hold.
+    elsewhere: Option<Elsewhere>,
     /// What is being read, as messages name it.
     subject: String,
     /// The name that stands for `NAME` in a table's title.
@@ -52,29 +58,56 @@ pub struct Reader {
     alternative: Option<&'static str>,
 }
 
+/// What is known of a text, apart from its words.
+#[derive(Debug)]
+struct Text {
+    /// Where its relative paths start.
+    base: PathBuf,
+    broken: Broken,
+}
+
+/// Keys that a file does not have because another one has them.
+#[derive(Debug)]
+pub(super) struct Elsewhere {
+    /// The keys.
+    pub keys: &'static [Key],
+    /// What to do with one of them.
+    pub remedy: String,
+}
+
 impl Reader {
-    /// A reader of a text, which problems will show under this name.
-    pub fn new(name: &str, text: &str) -> Self {
-        let mut sources = Sources::default();
-        let source = sources.add(name, text);
-        Self {
-            problems: Problems::new(sources),
-            source,
-            broken: Broken::default(),
-            subject: String::new(),
-            entry: String::new(),
-            alternative: None,
-        }
+    /// Goes on to a text, which problems will show under this name. Its relative paths start at `base`.
+    pub fn begin(&mut self, name: &str, text: &str, base: &Path) {
+        self.problems.sources_mut().add(name, text);
+        self.texts.push(Text { base: base.to_owned(), broken: Broken::default() });
     }
 
     /// Reads a whole file. `None` when it is not even a table; otherwise its gaps are reported.
-    pub fn read<T: Word>(&mut self, text: &str) -> Option<T> {
+    pub fn read<T: Word>(&mut self, name: &str, text: &str, base: &Path) -> Option<T> {
+        self.begin(name, text, base);
         let (table, errors) = DeTable::parse_recoverable(text);
-        self.broken = Broken::new(text, table.get_ref(), &errors);
-        for (span, message, remedy) in std::mem::take(&mut self.broken.problems) {
+        let mut broken = Broken::new(text, table.get_ref(), &errors);
+        for (span, message, remedy) in std::mem::take(&mut broken.problems) {
             self.problems.push(self.place(span), message, remedy);
         }
+        if let Some(text) = self.texts.last_mut() {
+            text.broken = broken;
+        }
         T::read(&Spanned::new(table.span(), DeValue::Table(table.into_inner())), self)
+    }
+
+    /// Reads a file whose top level may not hold the keys of another one.
+    pub(super) fn read_part<T: Word>(
+        &mut self,
+        name: &str,
+        text: &str,
+        base: &Path,
+        elsewhere: Elsewhere,
+    ) -> Option<T> {
+        self.elsewhere = Some(elsewhere);
+        let read = self.read(name, text, base);
+        self.elsewhere = None;
+        read
     }
 
     /// The problems, after everything has been read and checked.
@@ -87,19 +120,46 @@ impl Reader {
         &self.problems
     }
 
-    /// A place in this text.
+    /// A place in the text that is being read.
     pub fn place(&self, span: Range<usize>) -> Place {
-        Place { source: Some(self.source), span }
+        Place { source: self.texts.len().checked_sub(1), span }
     }
 
-    /// The line of a place, as remedies name it.
-    pub fn line(&self, place: &Place) -> usize {
-        self.problems.sources().line_column(place).0
+    /// The line of a place, as remedies name it to someone who reads `from`: with its file, if that is another
+    /// one.
+    pub fn line(&self, place: &Place, from: &Place) -> String {
+        let sources = self.problems.sources();
+        let (line, _) = sources.line_column(place);
+        match sources.name(place) {
+            Some(name) if place.source != from.source => format!("line {line} of {name}"),
+            _ => format!("line {line}"),
+        }
+    }
+
+    /// A path that stands at a place: relative ones start at the directory of their file.
+    pub fn path(&self, written: impl AsRef<Path>, place: &Place) -> PathBuf {
+        self.text(place).map_or_else(PathBuf::new, |text| text.base.clone()).join(written)
+    }
+
+    /// What the configuration was, or would be, made of.
+    pub(super) fn watched(&mut self) -> &mut Watched {
+        self.problems.watched_mut()
+    }
+
+    /// Something that belongs to the configuration could not be read, which is reported: what is missing may be
+    /// there.
+    pub(super) fn set_incomplete(&mut self) {
+        self.incomplete = true;
+    }
+
+    /// What is known of the text of a place.
+    fn text(&self, place: &Place) -> Option<&Text> {
+        self.texts.get(place.source?)
     }
 
     /// Reports something that is written and wrong.
     pub fn report(&mut self, place: &Place, message: impl Into<String>, remedy: impl Into<String>) {
-        if self.broken.is_sound(&place.span) {
+        if self.text(place).is_none_or(|text| text.broken.is_sound(&place.span)) {
             let mut remedy = remedy.into();
             if let Some(alternative) = self.alternative {
                 remedy.push_str(&format!(", or \"{alternative}\""));
@@ -108,9 +168,16 @@ impl Reader {
         }
     }
 
-    /// Reports something that should be there and is not.
+    /// Reports something that its file should have and has not.
     pub fn report_missing(&mut self, place: &Place, message: impl Into<String>, remedy: impl Into<String>) {
-        if !self.broken.is_lossy() {
+        if !self.text(place).is_some_and(|text| text.broken.is_lossy()) {
+            self.problems.push(place.clone(), message, remedy);
+        }
+    }
+
+    /// Reports something that one of the files should have and none has; after all of them have been read.
+    pub fn report_nowhere(&mut self, place: &Place, message: impl Into<String>, remedy: impl Into<String>) {
+        if !self.incomplete && !self.texts.iter().any(|text| text.broken.is_lossy()) {
             self.problems.push(place.clone(), message, remedy);
         }
     }
@@ -175,19 +242,23 @@ impl Reader {
             return None;
         };
         let title = self.titled(title);
+        let elsewhere = self.elsewhere.take();
         for (written, _) in table.iter() {
             let name: &str = written.get_ref();
             if keys.iter().any(|key| key.name == name) {
                 continue;
             }
-            let remedy = match nearest(name, keys.iter().map(|key| key.name)) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("write {}", one_of(keys.iter().map(|key| key.name))),
+            let names = || keys.iter().map(|key| key.name);
+            let elsewhere = elsewhere.as_ref().filter(|other| other.keys.iter().any(|key| key.name == name));
+            let remedy = match (elsewhere, nearest(name, names())) {
+                (Some(elsewhere), _) => elsewhere.remedy.clone(),
+                (None, Some(near)) => format!("did you mean `{near}`?"),
+                (None, None) => format!("write {}", one_of(names())),
             };
             let message = format!("`{}` is not a key of {title}", shown(name));
             self.report(&self.place(written.span()), message, remedy);
         }
-        for key in keys.iter().filter(|key| key.required && !table.contains_key(key.name)) {
+        for key in keys.iter().filter(|key| key.need == Need::Required && !table.contains_key(key.name)) {
             let message = format!("{title} has no {}", key.title());
             let remedy = format!("add {}: {}", key.title(), key.summary());
             self.report_missing(&self.place(value.span()), message, remedy);
@@ -217,11 +288,28 @@ impl<T> Found<T> {
         }
     }
 
+    /// Whether it is not written.
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Self::Absent)
+    }
+
     /// Where it was written; `None` when it is absent or wrong.
     pub fn place(&self) -> Option<&Place> {
         match self {
             Self::Written(at) => Some(&at.place),
             Self::Absent | Self::Wrong => None,
+        }
+    }
+
+    /// Joins what two files have: `both` does it when each has something. Nothing can be concluded when one is wrong.
+    pub fn and(self, other: Self, both: impl FnOnce(&mut T, T)) -> Self {
+        match (self, other) {
+            (Self::Wrong, _) | (_, Self::Wrong) => Self::Wrong,
+            (only, Self::Absent) | (Self::Absent, only) => only,
+            (Self::Written(mut first), Self::Written(second)) => {
+                both(&mut first.value, second.value);
+                Self::Written(first)
+            }
         }
     }
 
@@ -248,8 +336,8 @@ impl<T> Found<T> {
 }
 
 /// Declares a table: its struct, its reading ([`Word`]) and its description (`KEYS`), from one list of keys.
-/// Each key has documentation (its first line is used in remedies), `required` or `optional`, a name and the
-/// word it takes.
+/// Each key has documentation (its first line is used in remedies), `required`, `optional` or `somewhere`
+/// ([`Need`](super::shape::Need)), a name and the word it takes.
 macro_rules! words {
     (
         $(#[doc = $doc:literal])+
@@ -270,7 +358,7 @@ macro_rules! words {
                     name: stringify!($key),
                     shape: <$Word as $crate::config::reader::Word>::SHAPE,
                     doc: concat!($($key_doc, "\n"),+),
-                    required: $crate::config::reader::words!(@ $need),
+                    need: $crate::config::reader::words!(@ $need),
                 }, )+
             ];
         }
@@ -288,7 +376,8 @@ macro_rules! words {
             }
         }
     };
-    (@ required) => { true };
-    (@ optional) => { false };
+    (@ required) => { $crate::config::shape::Need::Required };
+    (@ optional) => { $crate::config::shape::Need::Optional };
+    (@ somewhere) => { $crate::config::shape::Need::Somewhere };
 }
 pub(crate) use words;

@@ -16,8 +16,19 @@ pub struct Key {
     pub shape: &'static Shape,
     /// What it means, its unit and its default; lines that end in a newline.
     pub doc: &'static str,
-    /// Whether its table is wrong without it.
-    pub required: bool,
+    /// What its absence means.
+    pub need: Need,
+}
+
+/// What the absence of a key means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Its table is wrong without it.
+    Required,
+    /// Its default holds.
+    Optional,
+    /// The configuration is wrong without it; any of its files may have it.
+    Somewhere,
 }
 
 /// What a value may be.

@@ -13,12 +13,13 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use self::address::{
-    authority, backend_address, host_name, network, port_of, socket_address, without_brackets, without_port,
+    admin_address, authority, backend_address, host_name, network, port_of, socket_address, without_brackets,
+    without_port,
 };
 use super::problem::{nearest, shown};
 use super::reader::{Reader, Word};
 use super::shape::Shape;
-use super::{BackendAddress, HostMatch, OriginMatch, PathMatch};
+use super::{AdminAddress, BackendAddress, HostMatch, OriginMatch, PathMatch};
 
 /// What is wrong with a text, and what to write instead.
 #[derive(Debug, PartialEq, Eq)]
@@ -67,6 +68,7 @@ text_words! {
     FilePath = "a path", file_path;
     ProbePath = "a path that begins with /", probe_path;
     SocketAddr = "an IP address and a port", socket_address;
+    AdminAddress = "an address such as 127.0.0.1:9900 or unix:/run/longhaul/admin.sock", admin_address;
     IpNet = "a network such as 10.0.0.0/8", network;
     HostMatch = "a host such as chat.example.com or *.example.com", host;
     PathMatch = "a path such as /ws or /ws/*", path;

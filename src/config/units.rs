@@ -154,7 +154,8 @@ mod tests {
     use super::*;
 
     fn read<T: Word>(value: &str) -> Result<T, (String, String)> {
-        let mut reader = Reader::new("a.toml", value);
+        let mut reader = Reader::default();
+        reader.begin("a.toml", value, std::path::Path::new(""));
         reader.set_subject("`key`".to_owned());
         let read = T::read(&DeValue::parse(value).unwrap(), &mut reader);
         let problem = reader.problems().iter().next().cloned();

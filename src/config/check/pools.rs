@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Unique, all};
+use super::{Unique, all, free_name};
 use crate::config::file::{BackendWords, HealthWords, PoolWords, ProbeKind};
 use crate::config::problem::{nearest, one_of, shown};
 use crate::config::reader::{Found, Reader};
@@ -10,12 +10,15 @@ use crate::config::words::{List, Named};
 use crate::config::{At, Backend, BackendAddress, Health, HealthKind, Pool, defaults, syntax};
 
 pub fn pools(words: Found<Named<PoolWords>>, reader: &mut Reader) -> Option<BTreeMap<String, Pool>> {
+    let mut names = Unique::default();
     let pools = all(words.written()?.value.0.into_iter().map(|entry| {
         let name = entry.name;
         let named = syntax::name(&name.value);
         if let Err(wrong) = &named {
             reader.report(&name.place, &wrong.message, &wrong.remedy);
         }
+        // In one file TOML itself sees to it.
+        free_name("pool", &name, &mut names, reader);
         let pool = pool(name, entry.table?, reader)?;
         named.ok().map(|_| (pool.name.value.clone(), pool))
     }));
@@ -48,7 +51,8 @@ fn backends(words: Found<List<BackendWords, 1>>, reader: &mut Reader) -> Option<
         if let Some(first) = addresses.taken(address.value.clone(), &address.place) {
             let message =
                 format!("`{}` is already a backend of this pool", shown(&address.value.to_string()));
-            let remedy = format!("remove it, or raise the weight of the one on line {}", reader.line(&first));
+            let line = reader.line(&first, &address.place);
+            let remedy = format!("remove it, or raise the weight of the one on {line}");
             reader.report(&address.place, message, remedy);
         }
         Some(Backend { address, weight: words.weight.or(defaults::WEIGHT)? })
@@ -99,6 +103,6 @@ impl KnownPools {
             Some(near) => format!("did you mean `{}`?", shown(near)),
             None => format!("write {}, or add `[pools.{}]`", one_of(names()), pool.value),
         };
-        reader.report_missing(&pool.place, format!("there is no pool `{}`", pool.value), remedy);
+        reader.report_nowhere(&pool.place, format!("there is no pool `{}`", pool.value), remedy);
     }
 }

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
-use super::{Wrong, write, wrong};
-use crate::config::BackendAddress;
+use super::{Wrong, file_path, write, wrong};
+use crate::config::{AdminAddress, BackendAddress};
 
 /// `IP:port`.
 pub fn socket_address(text: &str) -> Result<SocketAddr, Wrong> {
@@ -35,6 +35,31 @@ pub fn socket_address(text: &str) -> Result<SocketAddr, Wrong> {
             "is not an IP address and a port",
             "write an address such as \"0.0.0.0:8080\" or \"[::]:8080\"",
         ),
+    }
+}
+
+/// A loopback `IP:port`, or `unix:` and a path.
+pub fn admin_address(text: &str) -> Result<AdminAddress, Wrong> {
+    const EXAMPLES: &str = "\"127.0.0.1:9900\" or \"unix:/run/longhaul/admin.sock\"";
+    if let Some(path) = text.strip_prefix("unix:") {
+        return file_path(path).map(|path| AdminAddress::Unix(path.0.into()));
+    }
+    if text.starts_with('/') {
+        return wrong(text, "is neither an address nor a unix socket", write(format!("unix:{text}")));
+    }
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.ip().is_loopback() => Ok(AdminAddress::Tcp(address)),
+        // Whoever reaches it may give orders.
+        Ok(_) => {
+            let remedy = format!("use a loopback address or a unix socket: {EXAMPLES}");
+            wrong(text, "can be reached from other machines", remedy)
+        }
+        Err(_) => match text.rsplit_once(':').map(|(host, port)| (host, port_of(port))) {
+            Some(("" | "*" | "localhost", Some(port))) => {
+                wrong(text, "has no IP address", write(format!("127.0.0.1:{port}")))
+            }
+            _ => wrong(text, "is neither an address nor a unix socket", format!("write {EXAMPLES}")),
+        },
     }
 }
 
