@@ -3,10 +3,12 @@
 //!
 //! Stopping is told by one signal and counted by permits: when all permits are back, nothing is left.
 
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 
 /// Where the process is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,54 +37,80 @@ pub async fn reached(receiver: &mut PhaseReceiver, phase: Phase) {
     let _ = receiver.wait_for(|now| *now >= phase).await;
 }
 
-/// A bound on how many of something are alive at once, and their count.
+/// A bound on how many of something are alive at once, and their count. The bound may change at any time.
 #[derive(Clone, Debug)]
-pub struct Permits {
-    semaphore: Arc<Semaphore>,
-    max: usize,
+pub struct Permits(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    used: AtomicUsize,
+    max: AtomicUsize,
+    /// Told when a permit comes back and when the bound changes.
+    changed: Notify,
 }
 
 /// One of the bounded things is alive as long as this is.
 #[derive(Debug)]
-pub struct Permit {
-    _semaphore: OwnedSemaphorePermit,
-}
+pub struct Permit(Arc<Shared>);
 
 impl Permits {
-    /// At most `max` at once (capped at what the semaphore can count).
+    /// At most `max` at once.
     pub fn new(max: usize) -> Permits {
-        let max = max.min(u32::MAX as usize).min(Semaphore::MAX_PERMITS);
-        Permits { semaphore: Arc::new(Semaphore::new(max)), max }
+        let (used, max) = (AtomicUsize::new(0), AtomicUsize::new(max));
+        Permits(Arc::new(Shared { used, max, changed: Notify::new() }))
     }
 
     /// The bound.
     pub fn max(&self) -> usize {
-        self.max
+        self.0.max.load(SeqCst)
+    }
+
+    /// Changes the bound. Those over it stay alive; no new ones come before enough of them have ended.
+    pub fn set_max(&self, max: usize) {
+        self.0.max.store(max, SeqCst);
+        self.0.changed.notify_waiters();
     }
 
     /// How many are alive.
     pub fn used(&self) -> usize {
-        self.max - self.semaphore.available_permits()
+        self.0.used.load(SeqCst)
     }
 
     /// One more, or `None` at the bound.
     pub fn take(&self) -> Option<Permit> {
-        let permit = self.semaphore.clone().try_acquire_owned().ok()?;
-        Some(Permit { _semaphore: permit })
+        let max = self.max();
+        let more = |used| (used < max).then_some(used + 1);
+        self.0.used.fetch_update(SeqCst, SeqCst, more).ok()?;
+        Some(Permit(self.0.clone()))
     }
 
     /// One more, as soon as the bound allows.
     pub async fn wait(&self) -> Permit {
-        match self.semaphore.clone().acquire_owned().await {
-            Ok(permit) => Permit { _semaphore: permit },
-            Err(_) => unreachable!("the semaphore is never closed"),
-        }
+        self.wait_until(Permits::take).await
     }
 
     /// Waits until none is alive.
     pub async fn all_back(&self) {
-        let all = u32::try_from(self.max).unwrap_or(u32::MAX);
-        let _ = self.semaphore.acquire_many(all).await;
+        self.wait_until(|permits| (permits.used() == 0).then_some(())).await;
+    }
+
+    async fn wait_until<T>(&self, ready: impl Fn(&Permits) -> Option<T>) -> T {
+        loop {
+            // Listening begins before the look, so that no change falls between the two.
+            let mut changed = pin!(self.0.changed.notified());
+            changed.as_mut().enable();
+            if let Some(value) = ready(self) {
+                return value;
+            }
+            changed.await;
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.used.fetch_sub(1, SeqCst);
+        self.0.changed.notify_waiters();
     }
 }
 

@@ -5,14 +5,13 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep};
 
-use crate::lifecycle::{Count, Permit, Permits, Phase, PhaseReceiver, reached};
+use crate::lifecycle::{Count, Permit, Permits};
 use crate::net::accept::{AcceptError, Acceptor, EXHAUSTED_PAUSE};
-use crate::proxy::Presence;
+use crate::proxy::{Plane, Presence};
 use crate::state::Listener;
-use crate::telemetry::Metrics;
 use crate::telemetry::metrics::AcceptFault;
 
 /// Connections that wait for a worker to take them, per worker.
@@ -43,37 +42,40 @@ pub struct WorkerInbox {
 
 /// One listener's loop.
 pub struct Admission {
-    /// What it is called, and where it counts.
+    /// Where the settings of the socket are looked up, connection by connection.
+    pub plane: Arc<Plane>,
+    /// The settings that were found last.
     pub listener: Arc<Listener>,
     /// Bounds the connections of the process.
     pub permits: Permits,
     /// Never empty.
     pub workers: Vec<WorkerInbox>,
-    /// Counts faults.
-    pub metrics: Metrics,
     /// When a fault was last logged.
     pub last_logged: Option<Instant>,
 }
 
 impl Admission {
-    /// Accepts until the process drains; then takes what the kernel has accepted already, and closes the socket.
-    pub async fn run(mut self, acceptor: Acceptor, mut phase: PhaseReceiver) {
-        let draining = reached(&mut phase, Phase::Draining);
-        tokio::pin!(draining);
+    /// Accepts until the sender of `close` is dropped; then takes what the kernel has accepted already, and closes the
+    /// socket.
+    pub async fn run(mut self, acceptor: Acceptor, mut close: oneshot::Receiver<()>) {
         loop {
+            let ready = tokio::select! {
+                biased;
+                _ = &mut close => break,
+                ready = acceptor.ready() => ready,
+            };
+            // Only for a connection that is there: an idle listener must not keep a permit from a busy one.
             let permit = tokio::select! {
                 biased;
-                () = &mut draining => break,
+                _ = &mut close => break,
                 permit = self.permit() => permit,
             };
-            let accepted = tokio::select! {
-                biased;
-                () = &mut draining => break,
-                accepted = acceptor.accept() => accepted,
-            };
-            match accepted {
+            match ready.and_then(|()| acceptor.accept_ready()) {
                 Ok((socket, peer)) => self.hand_over(socket, peer, permit).await,
-                Err(error) => self.rest(error).await,
+                Err(error) => {
+                    drop(permit);
+                    self.rest(error).await;
+                }
             }
         }
         while let Some(permit) = self.permits.take() {
@@ -91,7 +93,11 @@ impl Admission {
         self.permits.wait().await
     }
 
-    async fn hand_over(&self, socket: TcpStream, peer: SocketAddr, permit: Permit) {
+    async fn hand_over(&mut self, socket: TcpStream, peer: SocketAddr, permit: Permit) {
+        // A socket that is being closed is no longer in the snapshot; it goes on with the settings that it had.
+        if let Some(listener) = self.plane.snapshot.load().listener(&self.listener.key) {
+            self.listener = listener.clone();
+        }
         let metrics = &self.listener.metrics;
         metrics.accepted.increment();
         let worker = self.choose();
@@ -129,15 +135,10 @@ impl Admission {
 
     /// Counts a fault; logs it, unless one was logged a moment ago.
     fn note(&mut self, fault: AcceptFault, message: &str) {
-        self.metrics.accept_fault(&self.listener.name, fault);
+        self.plane.metrics.accept_fault(&self.listener.name, fault);
         if self.last_logged.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
             self.last_logged = Some(Instant::now());
             tracing::warn!(listener = %self.listener.name, connections = self.permits.used(), "{message}");
         }
     }
-}
-
-/// Waits until all of `permits` are back, or `deadline` has passed. Returns whether they are.
-pub async fn drained(permits: &Permits, deadline: Duration) -> bool {
-    timeout(deadline, permits.all_back()).await.is_ok()
 }

@@ -29,13 +29,13 @@ pub async fn serve(plane: Arc<Plane>, arrival: Arrival) {
     let Arrival { socket, peer, listener, presence } = arrival;
     let snapshot = plane.snapshot.load_full();
     let Ok(tcp) = TcpStream::from_std(socket) else { return };
-    if socket::tune(&tcp, &snapshot.tcp).is_err() {
+    if socket::tune(&tcp, &snapshot.config.tcp).is_err() {
         return;
     }
     let Some((stream, tls)) = secure(&plane, &snapshot, &listener, tcp).await else { return };
-    let limits = snapshot.limits.clone();
+    let limits = snapshot.config.limits.clone();
     drop(snapshot);
-    let caller = Arc::new(Caller { listener, peer, tls, presence });
+    let caller = Arc::new(Caller { listener, peer, tls, presence: Arc::new(presence) });
     serve_http1(plane, stream, caller, &limits).await;
 }
 
@@ -48,7 +48,7 @@ async fn secure(
 ) -> Option<(Stream, Option<Agreed>)> {
     let Some(terminator) = &listener.tls else { return Some((Stream::Tcp(tcp), None)) };
     let name = &listener.name;
-    match terminator.accept(tcp, snapshot.limits.tls_handshake_timeout).await {
+    match terminator.accept(tcp, snapshot.config.limits.tls_handshake_timeout).await {
         Ok((stream, agreed)) => {
             let result = if agreed.resumed { TlsResult::Resumed } else { TlsResult::Full };
             plane.metrics.tls_handshake(name, result, agreed.version);

@@ -25,7 +25,7 @@ pub struct Acceptor {
 /// Why there is no connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AcceptError {
-    /// None waits now ([`Acceptor::accept_queued`] only).
+    /// None waits now (never of [`Acceptor::accept`]).
     Empty,
     /// No descriptor or memory is left: wait before the next try.
     Exhausted,
@@ -63,7 +63,29 @@ impl Acceptor {
         }
     }
 
-    /// A connection that the kernel has ready.
+    /// Waits until a connection is ready to be taken, and leaves it where it is. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`AcceptError::Other`] when the runtime is ending.
+    pub async fn ready(&self) -> Result<(), AcceptError> {
+        let mut ready = self.socket.readable().await.map_err(|_| AcceptError::Other(0))?;
+        ready.retain_ready();
+        Ok(())
+    }
+
+    /// Takes what [`Acceptor::ready`] has seen; [`AcceptError::Empty`] if it is gone.
+    ///
+    /// # Errors
+    /// All of [`AcceptError`].
+    pub fn accept_ready(&self) -> Result<(TcpStream, SocketAddr), AcceptError> {
+        let accepted = self.socket.try_io(Interest::READABLE, |listener| match accept(listener) {
+            Err(AcceptError::Empty) => Err(io::ErrorKind::WouldBlock.into()),
+            other => Ok(other),
+        });
+        accepted.unwrap_or(Err(AcceptError::Empty))
+    }
+
+    /// A connection that the kernel has, whether this runtime has heard of it or not.
     ///
     /// # Errors
     /// All of [`AcceptError`].

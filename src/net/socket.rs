@@ -1,7 +1,10 @@
 //! Options of sockets, and the one place where listening sockets are made.
 
-use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::{fs, io};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -29,6 +32,27 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// Binds a unix socket that the owner and the group may use, in place of one that a process has left behind.
+///
+/// # Errors
+/// The kernel's; `AddrInUse` when somebody still listens there.
+pub fn listen_unix(path: &Path) -> io::Result<UnixListener> {
+    if path.exists() {
+        if UnixStream::connect(path).is_ok() {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        let is_socket = fs::symlink_metadata(path)?.file_type().is_socket();
+        if !is_socket {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file that is no socket is there"));
+        }
+        fs::remove_file(path)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 /// Sets what every connection gets: no Nagle (small frames would wait 40 ms for an acknowledgement), and the clocks
@@ -62,4 +86,40 @@ pub fn raise_descriptor_limit() -> usize {
     let now = if raised { limit.maximum } else { limit.current };
     // No limit at all reads as `None`; the kernel's own `fs.nr_open` is 1,048,576 unless changed.
     now.map_or(1 << 20, |now| usize::try_from(now).unwrap_or(usize::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn tuned(tcp: &Tcp) -> TcpStream {
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        tune(&stream, tcp).unwrap();
+        stream
+    }
+
+    #[test]
+    fn connections_get_what_is_configured() {
+        let (keepalive, user_timeout) = (Duration::from_secs(77), Duration::from_secs(42));
+        let stream = tuned(&Tcp { keepalive: Some(keepalive), user_timeout: Some(user_timeout) });
+        let socket = SockRef::from(&stream);
+        assert!(socket.tcp_nodelay().unwrap());
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), keepalive);
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), keepalive);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(user_timeout));
+    }
+
+    #[test]
+    fn what_is_off_stays_off() {
+        let stream = tuned(&Tcp { keepalive: None, user_timeout: None });
+        let socket = SockRef::from(&stream);
+        assert!(socket.tcp_nodelay().unwrap());
+        assert!(!socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_user_timeout().unwrap(), None);
+    }
 }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
@@ -64,6 +65,21 @@ impl Sessions {
         let session = Arc::new(session);
         self.shard(session.id).insert(session.id, session.clone());
         Registration { sessions: self.clone(), session }
+    }
+
+    /// At most `limit` tunnels with an id after `after`, in the order of their ids, which is that of their handshakes.
+    pub fn page(&self, after: Option<Id>, limit: usize) -> Vec<Arc<Session>> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut page = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            page.extend(
+                shard.range((from, Bound::Unbounded)).take(limit).map(|(_, session)| session.clone()),
+            );
+        }
+        page.sort_unstable_by_key(|session| session.id);
+        page.truncate(limit);
+        page
     }
 
     /// Tells every tunnel to end now. Returns how many were told.

@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use tokio::io::AsyncWrite;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::flow::{Fault, Flow};
@@ -178,6 +179,17 @@ impl Splice {
         Ending { by, reason }
     }
 
+    /// Lets go of the streams. Where the proxy itself makes the end, each peer is still told (FIN, and close_notify over
+    /// TLS, RFC 8446 6.1), if its socket takes that at once.
+    fn close(&mut self, ending: Ending, context: &mut Context<'_>) {
+        if let Some(Streams { mut client, mut backend }) = self.streams.take()
+            && ending.by == Party::Proxy
+        {
+            let _ = Pin::new(&mut client).poll_shutdown(context);
+            let _ = Pin::new(&mut backend).poll_shutdown(context);
+        }
+    }
+
     /// Looks at the clock when the timer fires: bytes that have moved since have moved the deadline.
     fn poll_deadlines(&mut self, context: &mut Context<'_>) -> Poll<Ending> {
         while self.timer.as_mut().poll(context).is_ready() {
@@ -213,8 +225,8 @@ impl Future for Splice {
         if ending.is_pending() && splice.session().is_cut() {
             ending = Poll::Ready(Ending { by: Party::Proxy, reason: EndReason::DrainDeadline });
         }
-        if ending.is_ready() {
-            splice.streams = None;
+        if let Poll::Ready(ending) = &ending {
+            splice.close(*ending, context);
         }
         ending
     }

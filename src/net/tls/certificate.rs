@@ -31,6 +31,13 @@ pub struct LoadedCertificate {
     pub label: String,
 }
 
+/// Equal when the chains are: a key that fits the same certificate is the same key.
+impl PartialEq for LoadedCertificate {
+    fn eq(&self, other: &LoadedCertificate) -> bool {
+        self.key.cert == other.key.cert
+    }
+}
+
 /// Which of the two files is wrong, and how.
 #[derive(Debug)]
 pub struct CertificateError {

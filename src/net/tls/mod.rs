@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::crypto::aws_lc_rs;
+use rustls::server::ProducesTickets;
 use rustls::{HandshakeKind, ProtocolVersion, ServerConfig};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -25,6 +26,21 @@ const BUFFER_BYTES_MAX: usize = 32 * 1024;
 #[derive(Clone)]
 pub struct Terminator {
     config: Arc<ServerConfig>,
+}
+
+/// What session tickets are encrypted with (RFC 5077, RFC 8446 4.6.1): a key of this process, rolled every six hours.
+/// Never to be shared by listeners that ask clients for different proofs of who they are.
+#[derive(Clone)]
+pub struct Tickets(Arc<dyn ProducesTickets>);
+
+impl Tickets {
+    /// Fresh keys.
+    ///
+    /// # Errors
+    /// When the cryptography provider has no randomness.
+    pub fn new() -> Result<Tickets, rustls::Error> {
+        Ok(Tickets(aws_lc_rs::Ticketer::new()?))
+    }
 }
 
 /// What a TLS handshake agreed on.
@@ -46,14 +62,14 @@ pub enum TlsError {
 }
 
 impl Terminator {
-    /// TLS with the given certificates, of which the first is the default. Tickets are encrypted with a key of this
-    /// terminator's own, rolled every six hours.
+    /// TLS with the given certificates, of which the first is the default.
     ///
     /// # Errors
-    /// When the cryptography provider has no randomness or supports no version at or above `min_version`.
+    /// When the cryptography provider supports no version at or above `min_version`.
     pub fn new(
         certificates: &[LoadedCertificate],
         min_version: TlsVersion,
+        tickets: Tickets,
     ) -> Result<Terminator, rustls::Error> {
         let versions: &[_] = match min_version {
             TlsVersion::V1_2 => &[&rustls::version::TLS13, &rustls::version::TLS12],
@@ -64,7 +80,7 @@ impl Terminator {
             .with_protocol_versions(versions)?
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(Resolver::new(certificates)));
-        config.ticketer = aws_lc_rs::Ticketer::new()?;
+        config.ticketer = tickets.0;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Terminator { config: Arc::new(config) })
     }
