@@ -11,13 +11,11 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Map, Value};
 
 use super::log::{Sink, timestamp};
-use crate::config::LogFormat;
 
-/// Writes records, or does not, as `[log]` says.
+/// Writes records, or does not, as `[log]` says at the time.
 #[derive(Clone)]
 pub struct AccessLog {
-    sink: Option<Sink>,
-    format: LogFormat,
+    sink: Sink,
 }
 
 /// One record: fields in the order in which they are added.
@@ -42,6 +40,11 @@ impl Id {
         Id(start.wrapping_add(NEXT.fetch_add(1, Relaxed)))
     }
 
+    /// Reads what is displayed.
+    pub fn parse(text: &str) -> Option<Id> {
+        u64::from_str_radix(text, 16).ok().map(Id)
+    }
+
     /// The id as a number.
     pub fn number(self) -> u64 {
         self.0
@@ -55,24 +58,24 @@ impl std::fmt::Display for Id {
 }
 
 impl AccessLog {
-    /// Records to `sink`, or nowhere.
-    pub fn new(sink: Option<Sink>, format: LogFormat) -> AccessLog {
-        AccessLog { sink, format }
+    /// Records to `sink`.
+    pub fn new(sink: Sink) -> AccessLog {
+        AccessLog { sink }
     }
 
     /// Writes the record that `fill` makes; where none is wanted, `fill` is not called.
     pub fn write(&self, message: &'static str, fill: impl FnOnce(&mut Record)) {
-        let Some(sink) = &self.sink else { return };
+        if !self.sink.wants_access() {
+            return;
+        }
         let mut record = Record { fields: Map::new() };
         record.show("timestamp", timestamp(SystemTime::now()));
         record.text("level", "INFO").text("message", message);
         fill(&mut record);
-        let mut line = match self.format {
-            LogFormat::Json => serde_json::to_vec(&record.fields).unwrap_or_default(),
-            LogFormat::Text => record.to_text().into_bytes(),
-        };
+        let mut line =
+            if self.sink.is_json() { record.to_json().into_bytes() } else { record.to_text().into_bytes() };
         line.push(b'\n');
-        sink.line(line);
+        self.sink.line(line);
     }
 }
 
@@ -108,6 +111,22 @@ impl Record {
         self
     }
 
+    /// One object. JSON itself would leave C1 controls and Unicode's line separators as they are.
+    fn to_json(&self) -> String {
+        let json = serde_json::to_string(&self.fields).unwrap_or_default();
+        if !json.contains(moves_terminals) {
+            return json;
+        }
+        let mut line = String::with_capacity(json.len() + 16);
+        for char in json.chars() {
+            let _ = match moves_terminals(char) {
+                true => write!(line, "\\u{:04x}", u32::from(char)),
+                false => line.write_char(char),
+            };
+        }
+        line
+    }
+
     /// `timestamp LEVEL message key=value key="with space"`.
     fn to_text(&self) -> String {
         let mut line = String::with_capacity(256);
@@ -132,6 +151,11 @@ fn is_bare(byte: u8) -> bool {
     byte.is_ascii_graphic() && !matches!(byte, b'"' | b'=' | b'\\')
 }
 
+/// Controls, and what breaks or reverses a line. All of them have four hexadecimal digits at most.
+fn moves_terminals(char: char) -> bool {
+    char.is_control() || matches!(char, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,12 +169,14 @@ mod tests {
 
     #[test]
     fn both_shapes_keep_a_record_on_one_line() {
-        let record = record("/a\r\nb \u{1b}[31m\"");
-        assert_eq!(record.to_text(), r#"T  INFO open path="/a\r\nb \u{1b}[31m\"" bytes=7 took_ms=1.5"#);
-        let json = serde_json::to_string(&record.fields).unwrap();
+        let record = record("/a\r\nb \u{1b}[31m\"\u{9b}\u{2028}");
         assert_eq!(
-            json,
-            r#"{"timestamp":"T","level":"INFO","message":"open","path":"/a\r\nb \u001b[31m\"","bytes":7,"took_ms":1.5}"#
+            record.to_text(),
+            r#"T  INFO open path="/a\r\nb \u{1b}[31m\"\u{9b}\u{2028}" bytes=7 took_ms=1.5"#
+        );
+        assert_eq!(
+            record.to_json(),
+            r#"{"timestamp":"T","level":"INFO","message":"open","path":"/a\r\nb \u001b[31m\"\u009b\u2028","bytes":7,"took_ms":1.5}"#
         );
     }
 

@@ -1,20 +1,23 @@
 //! The one way to stdout. Who logs never waits: lines go through a bounded queue to a thread that writes, and what
 //! finds the queue full is dropped and counted.
 
-use std::fmt;
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::format::{Format, Full, Json, Writer};
 use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::fmt::{self, FmtContext, FormatEvent, FormatFields, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{Registry, reload};
 
-use crate::config::{LogFormat, LogLevel};
+use crate::config::{Log, LogFormat, LogLevel};
 
 /// Lines that may wait for stdout.
 const QUEUE_LINES_MAX: usize = 8192;
@@ -25,7 +28,14 @@ const FLUSH_DEADLINE: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Sink {
     queue: SyncSender<Order>,
-    dropped: Arc<AtomicU64>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    dropped: AtomicU64,
+    json: AtomicBool,
+    access: AtomicBool,
 }
 
 enum Order {
@@ -40,22 +50,34 @@ impl Sink {
     /// When the thread cannot be started.
     pub fn start(output: impl Write + Send + 'static) -> io::Result<Sink> {
         let (queue, orders) = sync_channel(QUEUE_LINES_MAX);
-        let dropped = Arc::new(AtomicU64::new(0));
-        let counter = dropped.clone();
-        thread::Builder::new().name("log".into()).spawn(move || write_lines(output, &orders, &counter))?;
-        Ok(Sink { queue, dropped })
+        let shared = Arc::new(Shared::default());
+        let counter = shared.clone();
+        thread::Builder::new()
+            .name("log".into())
+            .spawn(move || write_lines(output, &orders, &counter.dropped))?;
+        Ok(Sink { queue, shared })
     }
 
     /// Queues one line, which ends in a line feed.
     pub fn line(&self, line: Vec<u8>) {
         if self.queue.try_send(Order::Line(line)).is_err() {
-            self.dropped.fetch_add(1, Relaxed);
+            self.shared.dropped.fetch_add(1, Relaxed);
         }
     }
 
     /// Lines lost so far.
     pub fn dropped(&self) -> u64 {
-        self.dropped.load(Relaxed)
+        self.shared.dropped.load(Relaxed)
+    }
+
+    /// Whether lines are JSON objects.
+    pub fn is_json(&self) -> bool {
+        self.shared.json.load(Relaxed)
+    }
+
+    /// Whether access records are wanted.
+    pub fn wants_access(&self) -> bool {
+        self.shared.access.load(Relaxed)
     }
 
     /// Waits until what is queued has been written, for a second at most: a reader that stopped must not keep the
@@ -91,36 +113,87 @@ fn write_lines(output: impl Write, orders: &Receiver<Order>, dropped: &AtomicU64
     }
 }
 
-/// Sends `tracing`'s events to the sink, in the given shape. Only the first call of a process has an effect.
-pub fn install(sink: &Sink, format: LogFormat, level: LogLevel) {
-    let level = match level {
+/// Changes what is logged and how, while it is logged.
+pub struct Control {
+    sink: Sink,
+    level: reload::Handle<LevelFilter, Registry>,
+}
+
+/// Sends `tracing`'s events to the sink. Only the first call of a process has an effect on them.
+pub fn install(sink: &Sink, settings: &Log) -> Control {
+    let (filter, level) = reload::Layer::new(level_filter(settings.level));
+    let lines = fmt::layer().event_format(Shape::new(sink.clone())).with_writer(Lines(sink.clone()));
+    let subscriber = tracing_subscriber::registry().with(filter).with(lines.with_ansi(false));
+    let _ = tracing::subscriber::set_global_default(subscriber);
+    let control = Control { sink: sink.clone(), level };
+    control.apply(settings);
+    control
+}
+
+impl Control {
+    /// Puts `settings` into force.
+    pub fn apply(&self, settings: &Log) {
+        let shared = &self.sink.shared;
+        shared.json.store(settings.format == LogFormat::Json, Relaxed);
+        shared.access.store(settings.access, Relaxed);
+        // It fails only when the subscriber is gone.
+        let _ = self.level.modify(|filter| *filter = level_filter(settings.level));
+    }
+}
+
+fn level_filter(level: LogLevel) -> LevelFilter {
+    match level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
-    };
-    let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(Lines(sink.clone()));
-    let builder = builder.with_target(false).with_ansi(false).with_timer(Milliseconds);
-    let installed = match format {
-        LogFormat::Text => tracing::subscriber::set_global_default(builder.finish()),
-        LogFormat::Json => {
-            let builder = builder.json().flatten_event(true).with_current_span(false);
-            tracing::subscriber::set_global_default(builder.with_span_list(false).finish())
+    }
+}
+
+/// A line in the shape that is in force.
+struct Shape {
+    sink: Sink,
+    text: Format<Full, Milliseconds>,
+    json: Format<Json, Milliseconds>,
+}
+
+impl Shape {
+    fn new(sink: Sink) -> Shape {
+        let format = || fmt::format().with_timer(Milliseconds).with_target(false).with_ansi(false);
+        let json = format().json().flatten_event(true).with_current_span(false).with_span_list(false);
+        Shape { sink, text: format(), json }
+    }
+}
+
+impl<S, N> FormatEvent<S, N> for Shape
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    N: for<'writer> FormatFields<'writer> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> std::fmt::Result {
+        if self.sink.is_json() {
+            self.json.format_event(context, writer, event)
+        } else {
+            self.text.format_event(context, writer, event)
         }
-    };
-    let _ = installed;
+    }
 }
 
 /// The timestamp of every line: RFC 3339, UTC, to the millisecond.
-pub fn timestamp(now: SystemTime) -> impl fmt::Display {
+pub fn timestamp(now: SystemTime) -> impl std::fmt::Display {
     humantime::format_rfc3339_millis(now)
 }
 
 struct Milliseconds;
 
 impl FormatTime for Milliseconds {
-    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
+    fn format_time(&self, writer: &mut Writer<'_>) -> std::fmt::Result {
         write!(writer, "{}", timestamp(SystemTime::now()))
     }
 }

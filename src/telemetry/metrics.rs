@@ -60,6 +60,13 @@ families! {
     GENERATION = Kind::Gauge, "longhaul_config_generation" []
         "How many configurations this process has accepted.";
 
+    RELOAD_SUCCESSFUL = Kind::Gauge, "longhaul_config_last_reload_successful" []
+        "1 when the configuration's file was accepted when it was last read, 0 when it was rejected.";
+    RELOAD_SUCCESS_TIME = Kind::Gauge, "longhaul_config_last_reload_success_timestamp_seconds" []
+        "When the configuration's file was last read and accepted, or found unchanged.";
+    RELOADS = Kind::Counter, "longhaul_config_reloads_total" ["result"]
+        "How often the configuration's file was read again: accepted, unchanged or rejected.";
+
     CONNECTIONS_TOTAL = Kind::Counter, "longhaul_connections_total" ["listener"]
         "Client connections accepted.";
     CONNECTIONS_ACTIVE = Kind::Gauge, "longhaul_connections_active" ["listener"]
@@ -249,6 +256,27 @@ impl AcceptFault {
     }
 }
 
+/// What came of reading the configuration again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReloadResult {
+    /// A new generation.
+    Accepted,
+    /// Nothing that matters was different.
+    Unchanged,
+    /// The file was wrong.
+    Rejected,
+}
+
+impl ReloadResult {
+    fn label(self) -> &'static str {
+        match self {
+            ReloadResult::Accepted => "accepted",
+            ReloadResult::Unchanged => "unchanged",
+            ReloadResult::Rejected => "rejected",
+        }
+    }
+}
+
 /// What became of a request that reached the routes.
 pub enum Result<'a> {
     /// A tunnel.
@@ -289,6 +317,9 @@ impl Metrics {
             samples.push(&SERIES_DROPPED, &[], dropped as f64);
             push_process(samples);
         });
+        for result in [ReloadResult::Accepted, ReloadResult::Unchanged, ReloadResult::Rejected] {
+            registry.declare(&RELOADS, &[result.label()]);
+        }
         Metrics { registry }
     }
 
@@ -355,6 +386,11 @@ impl Metrics {
         self.registry.count(&BACKEND_CONNECT_ERRORS, &[pool, backend, error.label()]);
     }
 
+    /// The configuration was read again.
+    pub fn reload(&self, result: ReloadResult) {
+        self.registry.count(&RELOADS, &[result.label()]);
+    }
+
     /// A health check ended.
     pub fn probe(&self, pool: &str, backend: &str, passed: bool) {
         let result = if passed { "passed" } else { "failed" };
@@ -369,9 +405,11 @@ impl Samples {
         self.push(&READY, &[], f64::from(u8::from(ready)));
     }
 
-    /// How many configurations were accepted.
-    pub fn generation(&mut self, generation: u64) {
+    /// How many configurations were accepted, and how the last reading of the file went; `success` since 1970.
+    pub fn configuration(&mut self, generation: u64, succeeded: bool, success: Duration) {
         self.push(&GENERATION, &[], generation as f64);
+        self.push(&RELOAD_SUCCESSFUL, &[], f64::from(u8::from(succeeded)));
+        self.push(&RELOAD_SUCCESS_TIME, &[], success.as_secs_f64());
     }
 
     /// The limits beside which usage is shown.

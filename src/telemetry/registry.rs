@@ -140,6 +140,12 @@ impl Registry {
         }
     }
 
+    /// Shows a series of a cold family before its first event, so that its first is seen as a change.
+    pub fn declare(&self, family: &'static Family, labels: &[&str]) {
+        let mut cold = self.cold.lock().unwrap_or_else(PoisonError::into_inner);
+        cold.entry(family.name).or_default().entry(boxed(labels)).or_default();
+    }
+
     /// Asks `source` at every scrape, on the thread that scrapes.
     pub fn source(&self, source: impl Fn(&mut Samples) + Send + Sync + 'static) {
         self.sources.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(source));
