@@ -9,7 +9,7 @@ use tokio::runtime;
 
 use crate::config::{Config, Problems};
 use crate::demo;
-use crate::supervisor::signals::Stop;
+use crate::supervisor::signals::Signals;
 use crate::supervisor::{StartError, Stopped, Supervisor};
 use crate::telemetry::log::{self, Sink};
 
@@ -55,30 +55,23 @@ enum Command {
 pub fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run { config } => match Config::load(&config) {
-            Ok(loaded) => run(&loaded, &config),
+            Ok(loaded) => run(loaded, &config),
             Err(problems) => report(&problems),
         },
         Command::Demo => run_demo(),
     }
 }
 
-fn run(config: &Config, path: &Path) -> ExitCode {
-    let told = |supervisor: &Supervisor| {
-        for (listener, address) in supervisor.listeners() {
-            tracing::info!(%listener, %address, "listening");
-        }
-        if let Some(address) = supervisor.metrics_address() {
-            tracing::info!(%address, "metrics");
-        }
+fn run(config: Config, path: &Path) -> ExitCode {
+    serve(config, Some(path), || {
         tracing::info!(config = %path.display(), version = env!("CARGO_PKG_VERSION"), "serving");
         Ok(())
-    };
-    serve(config, told)
+    })
 }
 
 fn run_demo() -> ExitCode {
     match demo::prepare() {
-        Ok(demo) => match serve(&demo.config, |_| demo.introduce(io::stdout())) {
+        Ok((config, introduction)) => match serve(config, None, || introduction.write(io::stdout())) {
             // Whoever ends a demo ends its tunnels, too.
             code if code == ExitCode::from(EXIT_CUT) => ExitCode::SUCCESS,
             code => code,
@@ -87,24 +80,24 @@ fn run_demo() -> ExitCode {
     }
 }
 
-/// Starts a proxy, calls `told` when it serves, and runs it to its end.
-fn serve(config: &Config, told: impl FnOnce(&Supervisor) -> io::Result<()>) -> ExitCode {
+/// Starts a proxy, calls `tell` when it serves, and runs it to its end.
+fn serve(config: Config, path: Option<&Path>, tell: impl FnOnce() -> io::Result<()>) -> ExitCode {
     let sink = match Sink::start(io::stdout()) {
         Ok(sink) => sink,
         Err(error) => return fail(&format!("cannot start a thread for the log: {error}")),
     };
-    log::install(&sink, config.log.format, config.log.level);
+    let log = log::install(&sink, &config.log);
     let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("cannot start: {error}")),
     };
     let code = runtime.block_on(async {
         // Before anything is served: a signal that comes early must drain, not kill.
-        let mut stop = match Stop::new() {
-            Ok(stop) => stop,
+        let mut signals = match Signals::catch() {
+            Ok(signals) => signals,
             Err(error) => return fail(&format!("cannot catch signals: {error}")),
         };
-        let supervisor = match Supervisor::start(config, &sink) {
+        let supervisor = match Supervisor::start(config, path.map(Path::to_path_buf), &sink, log) {
             Ok(supervisor) => supervisor,
             Err(StartError::Config(problems)) => return report(&problems),
             Err(StartError::Bind(problems)) => {
@@ -113,10 +106,10 @@ fn serve(config: &Config, told: impl FnOnce(&Supervisor) -> io::Result<()>) -> E
             }
             Err(StartError::Machine(error)) => return fail(&format!("cannot start: {error}")),
         };
-        if let Err(error) = told(&supervisor) {
+        if let Err(error) = tell() {
             return fail(&format!("cannot write to standard output: {error}"));
         }
-        match supervisor.run(&mut stop).await {
+        match supervisor.run(&mut signals).await {
             Stopped::Drained => ExitCode::SUCCESS,
             Stopped::Cut(_) => ExitCode::from(EXIT_CUT),
         }

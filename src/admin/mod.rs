@@ -1,3 +1,6 @@
-//! What operators and their machines ask: metrics and health, on a thread of its own, so that it answers under load.
+//! What operators and their machines ask: [`scrape`] answers metrics and health and may face the network, [`api`] shows
+//! and steers, and may not. Both run on a thread of their own, so that they answer under load.
 
+pub mod api;
 pub mod scrape;
+pub mod serve;

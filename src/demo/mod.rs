@@ -17,10 +17,8 @@ const PORTS_TRIED: u16 = 100;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The demo's proxy configuration, and what to tell about it.
-pub struct Demo {
-    /// Ready to run.
-    pub config: Config,
+/// What to tell about a demo.
+pub struct Introduction {
     tls_port: u16,
     plain_port: u16,
     metrics_port: u16,
@@ -30,7 +28,7 @@ pub struct Demo {
 ///
 /// # Errors
 /// When no certificate can be made, no port is free, or no thread can be started.
-pub fn prepare() -> io::Result<Demo> {
+pub fn prepare() -> io::Result<(Config, Introduction)> {
     let east = backend::start("east")?;
     let west = backend::start("west")?;
     let (tls_port, plain_port, metrics_port) = (free_port(8443)?, free_port(8080)?, free_port(9901)?);
@@ -71,16 +69,16 @@ health = {{ kind = "http", path = "/health", interval = "2s" }}
             listener.tls = Some(Tls { certificates, min_version: TlsVersion::V1_2 });
         }
     }
-    Ok(Demo { config, tls_port, plain_port, metrics_port })
+    Ok((config, Introduction { tls_port, plain_port, metrics_port }))
 }
 
-impl Demo {
+impl Introduction {
     /// Tells where everything is, and how to try it.
     ///
     /// # Errors
     /// When `out` takes nothing.
-    pub fn introduce(&self, mut out: impl Write) -> io::Result<()> {
-        let Demo { tls_port, plain_port, metrics_port, .. } = self;
+    pub fn write(&self, mut out: impl Write) -> io::Result<()> {
+        let Introduction { tls_port, plain_port, metrics_port } = self;
         write!(
             out,
             "\

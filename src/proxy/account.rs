@@ -206,14 +206,13 @@ impl Drop for RequestEnd {
 }
 
 /// A tunnel has ended.
-pub fn closed(plane: &Plane, caller: &Caller, splice: &Splice, ending: Ending) {
+pub fn closed(plane: &Plane, listener: &str, splice: &Splice, ending: Ending) {
     let (session, terms) = (splice.session(), splice.terms());
     let lived = session.opened.elapsed();
     plane.metrics.tunnel_closed(&terms.route, ending);
     terms.metrics.duration.observe(lived);
     plane.access.write("close", |record| {
-        record.show("id", session.id).text("listener", &caller.listener.name);
-        record.show("client", session.client);
+        record.show("id", session.id).text("listener", listener).show("client", session.client);
         record.text("route", &session.route).text("backend", &session.backend);
         record.maybe("subprotocol", session.subprotocol.as_deref());
         record.text("reason", ending.reason.label()).text("initiator", ending.by.label());

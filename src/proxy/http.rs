@@ -32,12 +32,12 @@ pub async fn forward(
     account: &mut Account,
 ) -> Result<Response<Body>, Refusal> {
     let pool = &route.pool;
-    let (lease, tcp) = retry::connect(pool, &snapshot.tcp, &plane.metrics).await?;
+    let (lease, tcp) = retry::connect(pool, &snapshot.config.tcp, &plane.metrics).await?;
     account.leased(&lease);
     let progress = Progress::begin();
     let request = Request::from_parts(head, Sent::new(body, progress.clone()));
     let response = tokio::select! {
-        response = client::send(tcp, &snapshot.limits, request) => response?,
+        response = client::send(tcp, &snapshot.config.limits, request) => response?,
         () = progress.stalled(pool.response_timeout) => return Err(Refusal::BackendTimeout),
     };
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {

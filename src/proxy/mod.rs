@@ -45,8 +45,8 @@ pub struct Caller {
     pub peer: SocketAddr,
     /// What TLS agreed on; `None` is plain text.
     pub tls: Option<Agreed>,
-    /// Counts the connection until its socket is gone.
-    pub presence: Presence,
+    /// Counts the connection until its socket is gone; a tunnel keeps it, but not the rest of the caller.
+    pub presence: Arc<Presence>,
 }
 
 /// A connection counts as present as long as this lives.

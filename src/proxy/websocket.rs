@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use super::account::{self, Account};
 use super::body::Body;
-use super::{Caller, Plane, http as plain};
+use super::{Caller, Plane, Presence, http as plain};
 use crate::lifecycle::Permit;
 use crate::outcome::Refusal;
 use crate::proto::handshake::{Answer, Offer, write_switching};
@@ -57,12 +57,12 @@ pub async fn open(
     mut handshake: Handshake,
     account: &mut Account,
 ) -> Result<Response<Body>, Refusal> {
-    let (lease, tcp) = retry::connect(&route.pool, &snapshot.tcp, &plane.metrics).await?;
+    let (lease, tcp) = retry::connect(&route.pool, &snapshot.config.tcp, &plane.metrics).await?;
     account.leased(&lease);
     handshake.offer.write(&mut handshake.head.headers);
     let request = Request::from_parts(handshake.head, Empty::new());
     let deadline = route.pool.handshake_timeout;
-    let switched = match offer(tcp, &snapshot.limits, request, &handshake.offer, deadline).await? {
+    let switched = match offer(tcp, &snapshot.config.limits, request, &handshake.offer, deadline).await? {
         Reply::Switched(switched) => switched,
         Reply::Declined(response) => return Ok(plain::relay(response, lease, account)),
     };
@@ -133,7 +133,8 @@ impl Beginning {
             _lease: self.lease,
             _permit: self.permit,
             _active: active,
-            caller: self.caller,
+            _presence: self.caller.presence.clone(),
+            listener: self.caller.listener.name.clone(),
             plane: self.plane,
         });
     }
@@ -145,7 +146,8 @@ struct Tunnel {
     _lease: Lease,
     _permit: Permit,
     _active: GaugeGuard,
-    caller: Arc<Caller>,
+    _presence: Arc<Presence>,
+    listener: Arc<str>,
     plane: Arc<Plane>,
 }
 
@@ -154,7 +156,7 @@ impl Future for Tunnel {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let ending = ready!(Pin::new(&mut self.splice).poll(context));
-        account::closed(&self.plane, &self.caller, &self.splice, ending);
+        account::closed(&self.plane, &self.listener, &self.splice, ending);
         Poll::Ready(())
     }
 }

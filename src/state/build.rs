@@ -1,13 +1,17 @@
 //! From a [`Config`] to a [`Snapshot`]: loads certificates, takes surviving backends from the registry, and resolves
 //! the metrics of every route and listener. Touches nothing that is in use.
+//!
+//! What the new configuration leaves as it was is taken over from the old snapshot: a changed pool re-makes itself and
+//! the routes that lead to it, and nothing else.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::registry::Registry;
-use super::{Listener, Route, Snapshot};
+use super::{Listener, ListenerKey, Route, Snapshot};
 use crate::config::{self, Config, Problems};
-use crate::net::tls::{Terminator, certificate};
+use crate::net::tls::Terminator;
+use crate::net::tls::certificate::{self, LoadedCertificate};
 use crate::route::Table;
 use crate::telemetry::Metrics;
 use crate::tunnel::Terms;
@@ -15,109 +19,156 @@ use crate::upstream::backend::Health;
 use crate::upstream::balance::Balancer;
 use crate::upstream::pool::{Member, Pool};
 
-/// Builds the snapshot of `config`.
+/// Builds the snapshot of `config`, the one after `previous`.
 ///
 /// # Errors
 /// Every certificate or key that cannot be used, each at its place in the file.
 pub fn build(
-    config: &Config,
-    generation: u64,
+    config: Arc<Config>,
+    previous: Option<&Snapshot>,
     registry: &Registry,
     metrics: &Metrics,
 ) -> Result<Snapshot, Problems> {
-    let mut problems = Problems::new(config.sources.clone());
-    let listeners: Vec<_> = config
-        .listeners
-        .iter()
-        .filter_map(|listener| build_listener(listener, metrics, &mut problems))
-        .collect();
-    if !problems.is_empty() {
-        return Err(problems);
-    }
-    let pools: HashMap<&str, Arc<Pool>> = config
-        .pools
-        .iter()
-        .map(|(name, pool)| (name.as_str(), Arc::new(build_pool(name, pool, registry))))
-        .collect();
+    let builder = Builder { previous, registry, metrics };
+    let listeners = builder.listeners(&config)?;
+    let pools: BTreeMap<_, _> =
+        config.pools.values().map(|pool| builder.pool(pool)).map(|pool| (pool.name.clone(), pool)).collect();
     let mut routes = Table::default();
+    let mut routes_by_name = HashMap::with_capacity(config.routes.len());
     for route in &config.routes {
         // The check has made sure that the pool exists.
         let Some(pool) = pools.get(route.pool.value.as_str()) else { continue };
-        routes.insert(&route.host, &route.path, Arc::new(build_route(route, pool.clone(), metrics)));
+        let built = builder.route(route, pool);
+        routes.insert(&route.host, &route.path, built.clone());
+        routes_by_name.insert(built.terms.route.clone(), built);
     }
-    let pools = config.pools.keys().filter_map(|name| pools.get(name.as_str()).cloned()).collect();
-    Ok(Snapshot {
-        generation,
-        routes,
-        pools,
-        listeners,
-        limits: config.limits.clone(),
-        tcp: config.tcp.clone(),
-    })
+    let generation = previous.map_or(0, |previous| previous.generation) + 1;
+    Ok(Snapshot { generation, config, routes, routes_by_name, pools, listeners })
 }
 
-fn build_listener(
-    listener: &config::Listener,
-    metrics: &Metrics,
-    problems: &mut Problems,
-) -> Option<Arc<Listener>> {
-    let mut certificates = Vec::new();
-    let mut tls = None;
-    if let Some(settings) = &listener.tls {
-        for pair in &settings.certificates {
-            match certificate::load(&pair.cert.value, &pair.key.value) {
-                Ok(loaded) => certificates.push(loaded),
-                Err(error) => {
-                    let place = if error.in_key { &pair.key.place } else { &pair.cert.place };
-                    problems.push(place.clone(), error.message, error.remedy);
-                }
-            }
+struct Builder<'a> {
+    previous: Option<&'a Snapshot>,
+    registry: &'a Registry,
+    metrics: &'a Metrics,
+}
+
+impl Builder<'_> {
+    fn listeners(&self, config: &Config) -> Result<Vec<Arc<Listener>>, Problems> {
+        let mut problems = Problems::new(config.sources.clone());
+        let build = |listener| self.listener(listener, &mut problems);
+        let listeners = config.listeners.iter().filter_map(build).collect();
+        if problems.is_empty() { Ok(listeners) } else { Err(problems) }
+    }
+
+    fn listener(&self, words: &config::Listener, problems: &mut Problems) -> Option<Arc<Listener>> {
+        let name: Arc<str> = Arc::from(words.name.value.as_str());
+        let key = ListenerKey::new(words.address.value, &name);
+        let settings = words.tls.as_ref();
+        let certificates = settings.map_or(Some(Vec::new()), |tls| load(&tls.certificates, problems))?;
+        if let Some(kept) = self.unchanged_listener(words, &key, &certificates) {
+            return Some(kept);
         }
-        match Terminator::new(&certificates, settings.min_version) {
-            Ok(terminator) => tls = Some(terminator),
+        let terminator = settings.map(|tls| {
+            let tickets = self.registry.tickets(&name)?;
+            Terminator::new(&certificates, tls.min_version, tickets)
+        });
+        match terminator.transpose() {
+            Ok(tls) => Some(Arc::new(Listener {
+                metrics: self.metrics.listener(&name),
+                name,
+                key,
+                tls,
+                certificates,
+                trusted_networks: words.trusted_networks.clone(),
+            })),
             Err(error) => {
                 let remedy = "this machine's cryptography cannot serve TLS";
-                problems.push(listener.name.place.clone(), format!("cannot set up TLS: {error}"), remedy);
-                return None;
+                problems.push(words.name.place.clone(), format!("cannot set up TLS: {error}"), remedy);
+                None
             }
         }
     }
-    Some(Arc::new(Listener {
-        name: Arc::from(listener.name.value.as_str()),
-        address: listener.address.value,
-        tls,
-        certificates,
-        trusted_networks: listener.trusted_networks.clone(),
-        metrics: metrics.listener(&listener.name.value),
-    }))
-}
 
-fn build_pool(name: &str, pool: &config::Pool, registry: &Registry) -> Pool {
-    let name: Arc<str> = Arc::from(name);
-    // Without probes nothing would ever find an unknown backend to be up.
-    let initial = if pool.health.is_some() { Health::Unknown } else { Health::Up };
-    let member = |backend: &config::Backend| Member {
-        backend: registry.backend(&name, &backend.address.value, initial),
-        weight: backend.weight,
-    };
-    let members: Vec<_> = pool.backends.iter().map(member).collect();
-    Pool {
-        balancer: Balancer::new(pool.balance, members.len()),
-        members,
-        health: pool.health.clone(),
-        connect_timeout: pool.connect_timeout,
-        handshake_timeout: pool.handshake_timeout,
-        response_timeout: pool.response_timeout,
-        name,
+    fn unchanged_listener(
+        &self,
+        words: &config::Listener,
+        key: &ListenerKey,
+        certificates: &[LoadedCertificate],
+    ) -> Option<Arc<Listener>> {
+        let previous = self.previous?;
+        let before = previous.config.listeners.iter().find(|before| before.name == words.name)?;
+        let listener = previous.listener(key)?;
+        (before == words && listener.certificates == certificates).then(|| listener.clone())
+    }
+
+    fn pool(&self, words: &config::Pool) -> Arc<Pool> {
+        let name = words.name.value.as_str();
+        if let Some(previous) = self.previous
+            && previous.config.pools.get(name) == Some(words)
+            && let Some(pool) = previous.pools.get(name)
+        {
+            return pool.clone();
+        }
+        let name: Arc<str> = Arc::from(name);
+        // Without probes nothing would ever find an unknown backend to be up.
+        let initial = if words.health.is_some() { Health::Unknown } else { Health::Up };
+        let member = |backend: &config::Backend| Member {
+            backend: self.registry.backend(&name, &backend.address.value, initial),
+            weight: backend.weight,
+        };
+        let members: Vec<_> = words.backends.iter().map(member).collect();
+        Arc::new(Pool {
+            balancer: Balancer::new(words.balance, members.len()),
+            members,
+            health: words.health.clone(),
+            connect_timeout: words.connect_timeout,
+            handshake_timeout: words.handshake_timeout,
+            response_timeout: words.response_timeout,
+            name,
+        })
+    }
+
+    fn route(&self, words: &config::Route, pool: &Arc<Pool>) -> Arc<Route> {
+        let name = words.name.value.as_str();
+        let before = self.previous.and_then(|previous| previous.routes_by_name.get(name));
+        if let Some(before) = before
+            && before.is_as(words)
+        {
+            if Arc::ptr_eq(&before.pool, pool) {
+                return before.clone();
+            }
+            let terms = before.terms.clone();
+            return Arc::new(Route { terms, origins: words.origins.clone(), pool: pool.clone() });
+        }
+        let terms = Terms {
+            route: Arc::from(name),
+            idle_timeout: words.idle_timeout,
+            half_close_timeout: words.half_close_timeout,
+            metrics: self.metrics.route(name),
+        };
+        Arc::new(Route { terms: Arc::new(terms), origins: words.origins.clone(), pool: pool.clone() })
     }
 }
 
-fn build_route(route: &config::Route, pool: Arc<Pool>, metrics: &Metrics) -> Route {
-    let terms = Terms {
-        route: Arc::from(route.name.value.as_str()),
-        idle_timeout: route.idle_timeout,
-        half_close_timeout: route.half_close_timeout,
-        metrics: metrics.route(&route.name.value),
-    };
-    Route { terms: Arc::new(terms), origins: route.origins.clone(), pool }
+impl Route {
+    /// Whether `words` would give the same terms and origins.
+    fn is_as(&self, words: &config::Route) -> bool {
+        let times = (self.terms.idle_timeout, self.terms.half_close_timeout);
+        times == (words.idle_timeout, words.half_close_timeout) && self.origins == words.origins
+    }
+}
+
+/// All certificates, or none and the problems.
+fn load(pairs: &[config::Certificate], problems: &mut Problems) -> Option<Vec<LoadedCertificate>> {
+    let mut loaded = Vec::new();
+    for pair in pairs {
+        match certificate::load(&pair.cert.value, &pair.key.value) {
+            Ok(certificate) => loaded.push(certificate),
+            Err(error) => {
+                let place = if error.in_key { &pair.key.place } else { &pair.cert.place };
+                problems.push(place.clone(), error.message, error.remedy);
+            }
+        }
+    }
+    (loaded.len() == pairs.len()).then_some(loaded)
 }

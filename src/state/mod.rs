@@ -4,14 +4,16 @@
 //! backend), so that no tunnel holds an old generation in memory.
 
 pub mod build;
+pub mod orders;
 pub mod registry;
 
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::config::{Limits, OriginMatch, Tcp};
+use crate::config::{Config, OriginMatch};
 use crate::net::tls::Terminator;
 use crate::net::tls::certificate::LoadedCertificate;
 use crate::route::Table;
@@ -19,20 +21,21 @@ use crate::telemetry::metrics::ListenerMetrics;
 use crate::tunnel::Terms;
 use crate::upstream::pool::Pool;
 
-/// One generation of the configuration, ready to use.
+/// One generation of the configuration, ready to use. Parts that a new generation does not change are the same `Arc`s
+/// in both.
 pub struct Snapshot {
     /// Counts accepted configurations, from 1.
     pub generation: u64,
+    /// What it was built from: limits, socket options, and what the next one is compared with.
+    pub config: Arc<Config>,
     /// Finds a request's route.
     pub routes: Table<Arc<Route>>,
-    /// All pools.
-    pub pools: Vec<Arc<Pool>>,
-    /// The sockets to listen on.
+    /// All routes, by name.
+    pub routes_by_name: HashMap<Arc<str>, Arc<Route>>,
+    /// All pools, by name.
+    pub pools: BTreeMap<Arc<str>, Arc<Pool>>,
+    /// The sockets to listen on, in the order of the configuration.
     pub listeners: Vec<Arc<Listener>>,
-    /// Bounds of heads and their deadlines.
-    pub limits: Limits,
-    /// Options of sockets.
-    pub tcp: Tcp,
 }
 
 /// Where a match leads.
@@ -49,14 +52,37 @@ pub struct Route {
 pub struct Listener {
     /// The label in metrics and logs.
     pub name: Arc<str>,
-    /// The address to bind.
-    pub address: SocketAddr,
+    /// What it is bound to.
+    pub key: ListenerKey,
     /// `None` speaks plain text.
     pub tls: Option<Terminator>,
-    /// For the expiry metric.
+    /// What `tls` shows, for comparison and for the expiry metric.
     pub certificates: Vec<LoadedCertificate>,
     /// Peers whose forwarding fields are believed.
     pub trusted_networks: Vec<IpNet>,
     /// Where it counts.
     pub metrics: ListenerMetrics,
+}
+
+/// The identity of a listening socket: its address as configured. A listener that only changes its name keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ListenerKey {
+    /// As configured.
+    pub address: SocketAddr,
+    /// Port 0 is a different port each time, so there the name tells sockets apart.
+    name: Option<Arc<str>>,
+}
+
+impl ListenerKey {
+    /// The key of the listener `name` at `address`.
+    pub fn new(address: SocketAddr, name: &Arc<str>) -> ListenerKey {
+        ListenerKey { address, name: (address.port() == 0).then(|| name.clone()) }
+    }
+}
+
+impl Snapshot {
+    /// The settings of the socket that is bound to `key`.
+    pub fn listener(&self, key: &ListenerKey) -> Option<&Arc<Listener>> {
+        self.listeners.iter().find(|listener| listener.key == *key)
+    }
 }

@@ -1,15 +1,18 @@
-//! What outlives a generation: backends, by pool and address, with the load they carry and the health they have shown.
+//! What outlives a generation: backends, by pool and address, with the load they carry and the health they have shown;
+//! and the keys that a listener's session tickets are encrypted with.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::config::BackendAddress;
+use crate::net::tls::Tickets;
 use crate::upstream::backend::{Backend, Health};
 
-/// All backends that any generation or tunnel still holds.
+/// All that any generation or tunnel still holds.
 #[derive(Default)]
 pub struct Registry {
     backends: Mutex<HashMap<Key, Weak<Backend>>>,
+    tickets: Mutex<HashMap<Arc<str>, Tickets>>,
 }
 
 type Key = (Arc<str>, BackendAddress);
@@ -25,6 +28,26 @@ impl Registry {
         let backend = Arc::new(Backend::new(pool.clone(), address.clone(), initial));
         *slot = Arc::downgrade(&backend);
         backend
+    }
+
+    /// The ticket keys of the listener `name`: the same ones for as long as there is a listener of that name, so that a
+    /// new certificate does not cost its clients their sessions.
+    ///
+    /// # Errors
+    /// When the cryptography provider has no randomness.
+    pub fn tickets(&self, name: &Arc<str>) -> Result<Tickets, rustls::Error> {
+        let mut tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tickets) = tickets.get(name) {
+            return Ok(tickets.clone());
+        }
+        let made = Tickets::new()?;
+        tickets.insert(name.clone(), made.clone());
+        Ok(made)
+    }
+
+    /// Forgets the ticket keys of listeners that are no more.
+    pub fn retain_tickets(&self, is_kept: impl Fn(&str) -> bool) {
+        self.tickets.lock().unwrap_or_else(PoisonError::into_inner).retain(|name, _| is_kept(name));
     }
 
     /// Every live backend, sorted by pool and address. Forgets the others.

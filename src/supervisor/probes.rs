@@ -1,15 +1,19 @@
-//! Starts the health checks of a snapshot, and knows when their first round is over.
+//! The health checks that run: one task for each backend of each pool that has them. A reload starts and stops what the
+//! new generation changes; the others go on, with the streaks they have.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
-use crate::proxy::Plane;
+use crate::config::{self, BackendAddress, Limits, Tcp};
+use crate::state::Snapshot;
 use crate::telemetry::Metrics;
+use crate::upstream::backend::{Backend, Health};
 use crate::upstream::health;
 
 /// Readiness waits this long for the first round, at most.
@@ -27,26 +31,86 @@ impl Readiness {
     }
 }
 
-/// Probes every backend of the snapshot in force, on the current runtime.
-pub fn start(plane: &Arc<Plane>, metrics: &Metrics) -> (JoinSet<()>, Readiness) {
-    let mut tasks = JoinSet::new();
-    let snapshot = plane.snapshot.load();
-    let (unprobed, mut all_probed) = mpsc::channel(1);
-    for pool in &snapshot.pools {
-        let Some(check) = &pool.health else { continue };
-        for member in &pool.members {
-            let (tcp, limits) = (snapshot.tcp.clone(), snapshot.limits.clone());
-            let (backend, check) = (member.backend.clone(), check.clone());
-            tasks.spawn(health::watch(backend, check, tcp, limits, metrics.clone(), unprobed.clone()));
+/// All running health checks.
+pub struct Probes {
+    watched: HashMap<(Arc<str>, BackendAddress), Watched>,
+    tasks: JoinSet<()>,
+    metrics: Metrics,
+}
+
+struct Watched {
+    backend: Arc<Backend>,
+    terms: Terms,
+    task: AbortHandle,
+}
+
+/// All that a watcher was started with.
+#[derive(Clone, PartialEq)]
+struct Terms {
+    check: config::Health,
+    tcp: Tcp,
+    limits: Limits,
+}
+
+impl Probes {
+    /// Starts the health checks of the first generation, on the current runtime.
+    pub fn start(snapshot: &Snapshot, metrics: &Metrics) -> (Probes, Readiness) {
+        let mut probes = Probes { watched: HashMap::new(), tasks: JoinSet::new(), metrics: metrics.clone() };
+        let (unprobed, mut all_probed) = mpsc::channel(1);
+        probes.start_and_stop(snapshot, &unprobed);
+        let readiness = Readiness::default();
+        let ready = readiness.clone();
+        probes.tasks.spawn(async move {
+            // The channel ends when every watcher has dropped its sender.
+            drop(unprobed);
+            let _ = timeout(FIRST_ROUND_MAX, all_probed.recv()).await;
+            ready.0.store(true, Relaxed);
+        });
+        (probes, readiness)
+    }
+
+    /// Makes the running health checks those of `snapshot`.
+    pub fn update(&mut self, snapshot: &Snapshot) {
+        let (unprobed, _) = mpsc::channel(1);
+        self.start_and_stop(snapshot, &unprobed);
+        while self.tasks.try_join_next().is_some() {}
+    }
+
+    /// Ends them all.
+    pub async fn stop(&mut self) {
+        self.tasks.shutdown().await;
+    }
+
+    fn start_and_stop(&mut self, snapshot: &Snapshot, unprobed: &mpsc::Sender<()>) {
+        let mut before = std::mem::take(&mut self.watched);
+        let config = &snapshot.config;
+        for pool in snapshot.pools.values() {
+            let Some(check) = &pool.health else { continue };
+            let terms =
+                Terms { check: check.clone(), tcp: config.tcp.clone(), limits: config.limits.clone() };
+            for member in &pool.members {
+                let key = (pool.name.clone(), member.backend.address.clone());
+                let watched = match before.remove(&key) {
+                    Some(same) if same.terms == terms && Arc::ptr_eq(&same.backend, &member.backend) => same,
+                    other => {
+                        other.inspect(|other| other.task.abort());
+                        self.watch(&member.backend, terms.clone(), unprobed)
+                    }
+                };
+                self.watched.insert(key, watched);
+            }
+        }
+        for watched in before.into_values() {
+            watched.task.abort();
+            // It may still serve, in a pool that no longer asks for checks.
+            watched.backend.set_health(Health::Up);
         }
     }
-    let readiness = Readiness::default();
-    let ready = readiness.clone();
-    tasks.spawn(async move {
-        // The channel ends when every watcher has dropped its sender.
-        drop(unprobed);
-        let _ = timeout(FIRST_ROUND_MAX, all_probed.recv()).await;
-        ready.0.store(true, Relaxed);
-    });
-    (tasks, readiness)
+
+    fn watch(&mut self, backend: &Arc<Backend>, terms: Terms, unprobed: &mpsc::Sender<()>) -> Watched {
+        let Terms { check, tcp, limits } = terms.clone();
+        let watch =
+            health::watch(backend.clone(), check, tcp, limits, self.metrics.clone(), unprobed.clone());
+        Watched { backend: backend.clone(), terms, task: self.tasks.spawn(watch) }
+    }
 }

@@ -10,7 +10,10 @@ use std::thread;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::mpsc;
 
+use super::listeners::AdminSocket;
+use crate::admin::api::Api;
 use crate::admin::scrape::Scrape;
+use crate::admin::serve::{Answer, Door, serve};
 use crate::lifecycle::Count;
 use crate::listen::admit::{INBOX_MAX, WorkerInbox};
 use crate::listen::connection;
@@ -53,18 +56,40 @@ fn start_worker(index: usize, plane: Arc<Plane>) -> io::Result<Worker> {
     Ok(Worker { inbox: WorkerInbox { arrivals, load: Count::default() }, runtime })
 }
 
-/// Starts the thread that answers scrapers.
-pub fn start_admin(listener: TcpListener, scrape: Arc<Scrape>) -> io::Result<()> {
+/// Starts the thread that answers scrapers, if `scrape` is there, and operators.
+pub fn start_admin(scrape: Option<(TcpListener, Scrape)>, api: Option<(AdminSocket, Api)>) -> io::Result<()> {
     let (started, runtime) = sync_channel(1);
     thread::Builder::new().name("admin".into()).spawn(move || {
         run_thread(&started, async move {
-            match Acceptor::new(listener) {
-                Ok(acceptor) => scrape.run(acceptor).await,
-                Err(error) => tracing::error!(%error, "cannot serve metrics"),
-            }
+            tokio::join!(
+                async {
+                    if let Some((socket, scrape)) = scrape {
+                        answer(Acceptor::new(socket).map(Door::Tcp), scrape).await;
+                    }
+                },
+                async {
+                    if let Some((socket, api)) = api {
+                        answer(door(socket), api).await;
+                    }
+                }
+            );
         });
     })?;
     runtime.recv().map_err(io::Error::other)?.map(drop)
+}
+
+fn door(socket: AdminSocket) -> io::Result<Door> {
+    match socket {
+        AdminSocket::Tcp(listener) => Acceptor::new(listener).map(Door::Tcp),
+        AdminSocket::Unix(listener) => tokio::net::UnixListener::from_std(listener).map(Door::Unix),
+    }
+}
+
+async fn answer(door: io::Result<Door>, answer: impl Answer) {
+    match door {
+        Ok(door) => serve(door, Arc::new(answer)).await,
+        Err(error) => tracing::error!(%error, "cannot serve metrics or operators"),
+    }
 }
 
 /// Makes a runtime, tells `started` about it, and runs `work` on it.

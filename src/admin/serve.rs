@@ -1,0 +1,94 @@
+//! A small HTTP/1.1 server for few and short requests, over TCP or a unix socket.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixListener};
+use tokio::time::{sleep, timeout};
+
+use crate::lifecycle::Permits;
+use crate::net::accept::{Acceptor, EXHAUSTED_PAUSE};
+
+/// Connections at once.
+const CONNECTIONS_MAX: usize = 64;
+/// A connection lives this long at most.
+const CONNECTION_DEADLINE: Duration = Duration::from_secs(120);
+/// A request's head must arrive within this time.
+const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+
+/// What such a server is for.
+pub trait Answer: Send + Sync + 'static {
+    /// Answers one request.
+    fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Response<Full<Bytes>>> + Send;
+}
+
+/// Where it listens.
+pub enum Door {
+    /// TCP.
+    Tcp(Acceptor),
+    /// A unix socket.
+    Unix(UnixListener),
+}
+
+/// Serves until the runtime ends.
+pub async fn serve(door: Door, answer: Arc<impl Answer>) {
+    let permits = Permits::new(CONNECTIONS_MAX);
+    loop {
+        let permit = permits.wait().await;
+        let answer = answer.clone();
+        match &door {
+            Door::Tcp(acceptor) => {
+                if let Ok((socket, _)) = acceptor.accept().await
+                    && let Ok(tcp) = TcpStream::from_std(socket)
+                {
+                    tokio::spawn(async move {
+                        let _permit = permit;
+                        connection(tcp, &*answer).await;
+                    });
+                    continue;
+                }
+            }
+            Door::Unix(listener) => {
+                if let Ok((unix, _)) = listener.accept().await {
+                    tokio::spawn(async move {
+                        let _permit = permit;
+                        connection(unix, &*answer).await;
+                    });
+                    continue;
+                }
+            }
+        }
+        sleep(EXHAUSTED_PAUSE).await;
+    }
+}
+
+async fn connection(io: impl AsyncRead + AsyncWrite + Unpin, answer: &impl Answer) {
+    let service = service_fn(|request| async { Ok::<_, Infallible>(answer.answer(request).await) });
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_DEADLINE);
+    let _ = timeout(CONNECTION_DEADLINE, builder.serve_connection(TokioIo::new(io), service)).await;
+}
+
+/// A line of text.
+pub fn text(status: StatusCode, body: &str) -> Response<Full<Bytes>> {
+    response(status, "text/plain; charset=utf-8", body.as_bytes().to_vec())
+}
+
+/// A whole answer, which nobody may keep.
+pub fn response(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,43 @@
+//! What others ask of the supervisor, the one writer. Orders travel to it through a channel that it made.
+
+use tokio::sync::oneshot;
+
+use crate::config::Problems;
+
+/// Read the configuration again.
+pub struct Reload {
+    /// Who asks.
+    pub asker: Asker,
+    /// Who wants to know what came of it.
+    pub reply: Option<oneshot::Sender<Reloaded>>,
+}
+
+/// Who asks for a reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// SIGHUP.
+    Signal,
+    /// The watch over the files.
+    Watch,
+    /// An operator, through the admin address.
+    Operator,
+}
+
+/// What came of a reload.
+#[derive(Debug)]
+pub enum Reloaded {
+    /// Nothing that matters has changed: the generation is the same.
+    Unchanged {
+        /// The one in force.
+        generation: u64,
+    },
+    /// A new generation is in force.
+    Accepted {
+        /// Its number.
+        generation: u64,
+        /// What is different, in one line.
+        change: String,
+    },
+    /// The file is wrong: the old generation is in force.
+    Rejected(Problems),
+}

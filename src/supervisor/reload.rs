@@ -1,0 +1,163 @@
+//! One change of the configuration while the process serves.
+//!
+//! Everything that can fail comes first and touches nothing that is in use: the file is read and checked, the snapshot
+//! built, new sockets bound. Then one pointer is swapped, and what the difference asks for is done: sockets close,
+//! health checks start and stop, bounds move. A route that changed applies to new handshakes; live tunnels keep the terms
+//! they began with, also when their route or backend is gone.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, SystemTime};
+
+use super::{Supervisor, limits};
+use crate::config::diff::Change;
+use crate::config::{Config, Place, Problems};
+use crate::state::orders::{Asker, Reload, Reloaded};
+use crate::state::registry::Registry;
+use crate::state::{Snapshot, build};
+use crate::telemetry::Metrics;
+use crate::telemetry::metrics::ReloadResult;
+
+/// How reloads went, for the metrics.
+pub struct Status {
+    succeeded: AtomicBool,
+    /// Milliseconds since 1970.
+    success_ms: AtomicU64,
+}
+
+impl Status {
+    /// The first configuration was accepted just now.
+    pub fn begin() -> Status {
+        let status = Status { succeeded: AtomicBool::new(true), success_ms: AtomicU64::new(0) };
+        status.note(true);
+        status
+    }
+
+    /// Whether the last one was accepted, or found nothing new.
+    pub fn last_succeeded(&self) -> bool {
+        self.succeeded.load(Relaxed)
+    }
+
+    /// When one last was, since 1970.
+    pub fn last_success(&self) -> Duration {
+        Duration::from_millis(self.success_ms.load(Relaxed))
+    }
+
+    fn note(&self, succeeded: bool) {
+        self.succeeded.store(succeeded, Relaxed);
+        if succeeded {
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            self.success_ms.store(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), Relaxed);
+        }
+    }
+}
+
+impl Supervisor {
+    /// Carries out an order to reload, tells the log, the metrics and who asked.
+    pub(super) async fn carry_out(&mut self, order: Reload) {
+        let reloaded = self.reload().await.unwrap_or_else(Reloaded::Rejected);
+        let result = match &reloaded {
+            Reloaded::Unchanged { generation } => {
+                // A file that was saved again without a change is no news; who asked wants an answer.
+                if order.asker != Asker::Watch {
+                    tracing::info!(generation, "configuration unchanged");
+                }
+                ReloadResult::Unchanged
+            }
+            Reloaded::Accepted { generation, change } => {
+                tracing::info!(generation, change, "configuration changed");
+                ReloadResult::Accepted
+            }
+            Reloaded::Rejected(problems) => {
+                for problem in problems.iter() {
+                    let place = problems.sources().describe(&problem.place).unwrap_or_default();
+                    let (message, remedy) = (&problem.message, &problem.remedy);
+                    tracing::error!(place, remedy, "configuration rejected: {message}");
+                }
+                // What the wrong file names may be what has to be corrected.
+                self.watched.send_modify(|watched| watched.extend(problems.watched()));
+                ReloadResult::Rejected
+            }
+        };
+        self.status.note(result != ReloadResult::Rejected);
+        self.plane.metrics.reload(result);
+        if let Some(reply) = order.reply {
+            // Whoever asked may have gone.
+            let _ = reply.send(reloaded);
+        }
+    }
+
+    async fn reload(&mut self) -> Result<Reloaded, Problems> {
+        let previous = self.plane.snapshot.load_full();
+        let Some(path) = self.path.clone() else {
+            return Ok(Reloaded::Unchanged { generation: previous.generation });
+        };
+        let (registry, metrics) = (self.registry.clone(), self.plane.metrics.clone());
+        // Thousands of routes take a while to read: not on the thread that accepts connections.
+        let old = previous.clone();
+        let prepared = tokio::task::spawn_blocking(move || prepare(&path, &old, &registry, &metrics)).await;
+        let (snapshot, change) = match prepared {
+            Ok(prepared) => prepared?,
+            Err(panic) => return Err(internal(&previous.config, &panic)),
+        };
+        if change.is_empty() {
+            return Ok(Reloaded::Unchanged { generation: previous.generation });
+        }
+        let mut problems = Problems::new(snapshot.config.sources.clone());
+        let bound = self.listeners.bind_new(&snapshot, &mut problems);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let generation = snapshot.generation;
+        let snapshot = Arc::new(snapshot);
+        self.plane.snapshot.store(snapshot.clone());
+        if let Err(error) = self.listeners.open(bound, &self.plane, &self.connections, &self.workers) {
+            tracing::error!(%error, "a new listener cannot be served");
+        }
+        self.listeners.close_removed(&snapshot);
+        self.apply(&snapshot);
+        if !change.needs_restart.is_empty() {
+            let keys = change.needs_restart.join(", ");
+            tracing::warn!(keys, "these keys have changed and take effect only after a restart");
+        }
+        Ok(Reloaded::Accepted { generation, change: change.to_string() })
+    }
+
+    /// Brings everything that is not read from the snapshot in line with it.
+    pub(super) fn apply(&mut self, snapshot: &Snapshot) {
+        let bounds = limits::derive(&snapshot.config.limits, self.descriptors);
+        self.connections.set_max(bounds.connections_max);
+        self.plane.tunnels.set_max(bounds.tunnels_max);
+        self.probes.update(snapshot);
+        self.log.apply(&snapshot.config.log);
+        self.registry
+            .retain_tickets(|name| snapshot.listeners.iter().any(|listener| *listener.name == *name));
+        self.watched.send_replace(snapshot.config.watched.clone());
+    }
+}
+
+/// Reads the file and builds the next generation.
+fn prepare(
+    path: &Path,
+    previous: &Snapshot,
+    registry: &Registry,
+    metrics: &Metrics,
+) -> Result<(Snapshot, Change), Problems> {
+    let config = Arc::new(Config::load(path)?);
+    let snapshot = build::build(config, Some(previous), registry, metrics)?;
+    let mut change = Change::between(&previous.config, &snapshot.config);
+    let before = |name: &str| previous.listeners.iter().find(|listener| *listener.name == *name);
+    let renewed = snapshot.listeners.iter().filter(|listener| {
+        before(&listener.name).is_some_and(|before| before.certificates != listener.certificates)
+    });
+    change.certificates = renewed.count() > 0;
+    Ok((snapshot, change))
+}
+
+fn internal(config: &Config, panic: &tokio::task::JoinError) -> Problems {
+    let mut problems = Problems::new(config.sources.clone());
+    let message = format!("reading the configuration failed inside longhaul: {panic}");
+    problems.push(Place::default(), message, "please report this, with the file");
+    problems
+}

@@ -1,0 +1,56 @@
+//! Tells telemetry where to find what others know anyway.
+
+use std::sync::Arc;
+
+use super::probes::Readiness;
+use super::reload::Status;
+use super::threads::Worker;
+use crate::lifecycle::{Permits, Phase};
+use crate::proxy::Plane;
+use crate::state::registry::Registry;
+use crate::telemetry::log::Sink;
+use crate::upstream::backend::Health;
+
+/// Where the figures are that are asked for at scrape time.
+pub struct Sources {
+    /// The snapshot, the phase, the bound on tunnels.
+    pub plane: Arc<Plane>,
+    /// All backends.
+    pub registry: Arc<Registry>,
+    /// The bound on connections.
+    pub connections: Permits,
+    /// Whether clients may be sent here.
+    pub readiness: Readiness,
+    /// How the last reload went.
+    pub status: Arc<Status>,
+    /// Lines that the log lost.
+    pub sink: Sink,
+}
+
+/// Registers them for the life of the process.
+pub fn register(sources: Sources, workers: &[Worker]) {
+    let Sources { plane, registry, connections, readiness, status, sink } = sources;
+    let loads: Vec<_> = workers.iter().map(|worker| worker.inbox.load.clone()).collect();
+    // The metrics hold this closure, and the plane holds the metrics.
+    let (metrics, plane) = (plane.metrics.clone(), Arc::downgrade(&plane));
+    metrics.registry().source(move |samples| {
+        let Some(plane) = plane.upgrade() else { return };
+        let snapshot = plane.snapshot.load();
+        samples.ready(readiness.is_ready() && *plane.phase.borrow() == Phase::Serving);
+        samples.configuration(snapshot.generation, status.last_succeeded(), status.last_success());
+        samples.limits(connections.max(), plane.tunnels.max());
+        samples.log_dropped(sink.dropped());
+        for (index, load) in loads.iter().enumerate() {
+            samples.worker(index, load.get());
+        }
+        for listener in &snapshot.listeners {
+            for certificate in &listener.certificates {
+                samples.certificate(&listener.name, &certificate.label, certificate.not_after);
+            }
+        }
+        for backend in registry.backends() {
+            let up = backend.health() == Health::Up;
+            samples.backend(&backend.pool, &backend.label, up, backend.load());
+        }
+    });
+}

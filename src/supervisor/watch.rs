@@ -1,0 +1,118 @@
+//! Notices when the configuration's files change: the file itself, what it includes, certificates and keys.
+//!
+//! The kernel's notices only say when to look; what decides is the content. The folders are watched, not the files,
+//! because editors rename over a file and a ConfigMap swaps a symbolic link. A notice is followed by a short wait, so
+//! that a file is not read while it is written; a slow look stands behind it all, for what sends no notices.
+
+use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::config::Watched;
+use crate::config::load::INCLUDED_FILES_MAX;
+use crate::state::orders::{Asker, Reload};
+
+/// Quiet that is waited for after a notice.
+const DEBOUNCE: Duration = Duration::from_millis(250);
+/// A file that never rests is looked at nevertheless.
+const DEBOUNCE_MAX: Duration = Duration::from_secs(2);
+/// The slow look.
+const POLL: Duration = Duration::from_secs(5);
+
+/// Orders a reload whenever something in `watched` has another content than before. Ends with the supervisor.
+pub async fn run(mut watched: watch::Receiver<Watched>, orders: mpsc::Sender<Reload>) {
+    let mut files = watched.borrow_and_update().clone();
+    let mut seen = fingerprint(&files).await;
+    let (notices, mut noticed) = mpsc::channel(1);
+    let mut watcher = folders(&files, &notices);
+    loop {
+        tokio::select! {
+            _ = noticed.recv() => settle(&mut noticed).await,
+            () = sleep(POLL) => {}
+            changed = watched.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                // A new list: between its reading and now a file may have changed, so it is read once more.
+                let next = watched.borrow_and_update().clone();
+                if next == files {
+                    continue;
+                }
+                files = next;
+                drop(watcher);
+                watcher = folders(&files, &notices);
+                seen = 0;
+            }
+        }
+        let now = fingerprint(&files).await;
+        if now != seen {
+            seen = now;
+            if orders.send(Reload { asker: Asker::Watch, reply: None }).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Waits until no notice has come for a moment.
+async fn settle(noticed: &mut mpsc::Receiver<()>) {
+    let last = Instant::now() + DEBOUNCE_MAX;
+    loop {
+        let quiet = Instant::now() + DEBOUNCE;
+        tokio::select! {
+            _ = noticed.recv() => if Instant::now() >= last { return },
+            () = sleep_until(quiet.min(last)) => return,
+        }
+    }
+}
+
+/// Watches the folders of all files; `None` where the kernel has no watches left, and the slow look must do.
+fn folders(files: &Watched, notices: &mpsc::Sender<()>) -> Option<RecommendedWatcher> {
+    let notices = notices.clone();
+    let tell = move |event: notify::Result<notify::Event>| {
+        // Reading a file is an access: noticing it would make every look cause the next.
+        let matters = event.is_ok_and(|event| !matches!(event.kind, EventKind::Access(_)));
+        if matters {
+            let _ = notices.try_send(());
+        }
+    };
+    let watching = notify::recommended_watcher(tell).and_then(|mut watcher| {
+        for folder in parents(files) {
+            watcher.watch(&folder, RecursiveMode::NonRecursive)?;
+        }
+        Ok(watcher)
+    });
+    match watching {
+        Ok(watcher) => Some(watcher),
+        Err(error) => {
+            let seconds = POLL.as_secs();
+            tracing::warn!(%error, "cannot watch the configuration's folders; looking every {seconds} s instead");
+            None
+        }
+    }
+}
+
+/// The folders that exist of all files and patterns.
+fn parents(files: &Watched) -> BTreeSet<PathBuf> {
+    let folders = files.files.iter().chain(&files.patterns).filter_map(|path| path.parent());
+    folders.filter(|folder| folder.is_dir()).map(Path::to_path_buf).collect()
+}
+
+/// A number that is another one when a file's content is, or when a pattern matches other files.
+async fn fingerprint(files: &Watched) -> u64 {
+    let files = files.clone();
+    let hash = move || {
+        let mut hasher = DefaultHasher::new();
+        for file in files.files_now(INCLUDED_FILES_MAX + 1) {
+            file.hash(&mut hasher);
+            std::fs::read(file).ok().hash(&mut hasher);
+        }
+        hasher.finish()
+    };
+    tokio::task::spawn_blocking(hash).await.unwrap_or_default()
+}
