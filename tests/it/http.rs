@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWriteExt;
 
-use crate::kit::{Backend, Client, Head, Pki, Proxy, plain, read_until, within};
+use crate::kit::{Backend, Client, Head, Pki, Proxy, plain, read_until, secure, within};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -169,11 +169,7 @@ async fn who_asks_is_told_and_what_a_stranger_claims_is_not() {
     let (backend, mut calls) = Backend::by_hand().await;
     let pki = Pki::new();
     let certificate = pki.issue(&["example.com"]);
-    let secure = format!(
-        "[[listeners]]\nname = \"secure\"\naddress = \"127.0.0.1:0\"\ntls = {{ certificates = [{}] }}\n",
-        certificate.entry()
-    );
-    let proxy = Proxy::start(&(plain(&[backend.address]) + &secure)).await;
+    let proxy = Proxy::start(&(plain(&[backend.address]) + &secure(&[&certificate]))).await;
     let tls = Client::connect_tls(proxy.address("secure"), &pki, "example.com").await;
     for (mut client, proto) in [(proxy.connect("plain").await, "http"), (tls, "https")] {
         client.send(get("/", SPOOFED).replace("Host: example.com", "Host: Example.com:8080")).await;

@@ -1,13 +1,21 @@
 //! longhaul from the outside: real processes, real sockets, real metrics. A module per behaviour, over the [`kit`].
 
+mod cli;
+mod demo;
+mod endings;
 mod handshake;
 mod health;
 mod http;
 mod kit;
 mod layers;
+mod limits;
+mod log;
+mod metrics;
 mod origins;
 mod pools;
 mod routing;
 mod spine;
 mod stopping;
+mod tls;
+mod tunnel;
 mod workers;

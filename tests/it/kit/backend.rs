@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::websocket::{Message, WebSocket};
-use super::{Head, switching, within};
+use super::{Client, Head, handshake, switching, within};
 
 /// A backend; it ends with its value.
 pub struct Backend {
@@ -38,6 +38,21 @@ impl Calls {
     pub fn next(&mut self) -> impl Future<Output = Call> {
         let call = within("a call of the backend", self.0.recv());
         async move { call.await.expect("the backend lives") }
+    }
+
+    /// Makes `client` a tunnel, of which the test has both ends. `offered` and `agreed` are further lines of either
+    /// head.
+    pub async fn tunnel(
+        &mut self,
+        mut client: Client,
+        offered: &str,
+        agreed: &str,
+    ) -> (WebSocket<Client>, WebSocket<TcpStream>) {
+        client.send(handshake("/", "example.com", offered)).await;
+        let backend = self.next().await.accept(agreed).await;
+        let head = client.head().await;
+        assert_eq!(head.status(), 101, "{head:?}");
+        (WebSocket::client(client, head.rest), backend)
     }
 }
 

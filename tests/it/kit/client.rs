@@ -7,7 +7,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use rustls::client::Resumption as Tickets;
-use rustls::{ClientConfig, HandshakeKind, ProtocolVersion};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, HandshakeKind, ProtocolVersion, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -31,6 +34,15 @@ pub struct Resumption(Arc<ClientConfig>);
 impl Resumption {
     /// A client that trusts `pki`, speaks `versions` and has no tickets yet.
     pub fn new(pki: &Pki, versions: &[&'static rustls::SupportedProtocolVersion]) -> Resumption {
+        Resumption::offering(pki, versions, &["http/1.1"])
+    }
+
+    /// The same, with these protocols to choose from (ALPN, RFC 7301).
+    pub fn offering(
+        pki: &Pki,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+        protocols: &[&str],
+    ) -> Resumption {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)
@@ -38,16 +50,67 @@ impl Resumption {
             .with_root_certificates(pki.roots())
             .with_no_client_auth();
         config.resumption = Tickets::in_memory_sessions(8);
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        Resumption(Arc::new(config))
+    }
+
+    /// A client that takes any certificate: the demo's is made anew for each start.
+    pub fn trusting_anyone() -> Resumption {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .expect("supported versions")
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Anyone(provider)))
+            .with_no_client_auth();
         Resumption(Arc::new(config))
     }
 
     /// Connects with TLS, asking for `name`.
     pub async fn connect(&self, address: SocketAddr, name: &str) -> io::Result<Client> {
         let tcp = TcpStream::connect(address).await?;
-        let name = rustls::pki_types::ServerName::try_from(name.to_string()).expect("a server name");
+        let name = ServerName::try_from(name.to_string()).expect("a server name");
         let tls = TlsConnector::from(self.0.clone()).connect(name, tcp).await?;
         Ok(Client::Tls(Box::new(tls)))
+    }
+}
+
+/// Looks at signatures, not at who made the certificate.
+#[derive(Debug)]
+struct Anyone(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 

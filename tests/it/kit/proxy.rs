@@ -1,7 +1,9 @@
 //! A process of longhaul, started from a configuration file, read by its log and its metrics.
 
+use std::fmt::Debug;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::ops::RangeBounds;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Sender, channel};
@@ -14,7 +16,7 @@ use tempfile::TempDir;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
-use super::{Client, DEADLINE, within};
+use super::{Client, DEADLINE, Issued, within};
 
 /// A running longhaul; killed with its value.
 pub struct Proxy {
@@ -29,6 +31,7 @@ pub struct Proxy {
 #[derive(Default)]
 struct Log {
     lines: Mutex<Vec<Value>>,
+    raw: Mutex<Vec<String>>,
     more: Notify,
     /// Nobody reads any more.
     unread: AtomicBool,
@@ -64,7 +67,9 @@ impl Proxy {
         std::thread::spawn(move || {
             let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
             for line in &mut lines {
-                reader.push(read_line(&line));
+                let value = read_line(&line);
+                reader.raw.lock().unwrap().push(line);
+                reader.push(value);
                 if reader.unread.load(Relaxed) {
                     let _ = held.recv();
                     break;
@@ -163,15 +168,25 @@ impl Proxy {
 
     /// Waits until a series has a value.
     pub async fn wait_metric(&self, series: &str, wanted: f64) {
+        self.wait_metric_in(series, wanted..=wanted).await;
+    }
+
+    /// Waits until the value of a series is in a range.
+    pub async fn wait_metric_in(&self, series: &str, wanted: impl RangeBounds<f64> + Debug) {
         let deadline = Instant::now() + DEADLINE;
         loop {
             let value = self.metric(series).await;
-            if value == wanted {
+            if wanted.contains(&value) {
                 return;
             }
-            assert!(Instant::now() < deadline, "{series} is {value}, not {wanted}");
+            assert!(Instant::now() < deadline, "{series} is {value}, not {wanted:?}");
             sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// All lines so far, as they were written.
+    pub fn raw_log(&self) -> Vec<String> {
+        self.log.raw.lock().unwrap().clone()
     }
 
     /// Sends a signal.
@@ -229,6 +244,15 @@ impl Drop for Proxy {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A further listener, `secure`, with TLS; `certificates` as in the configuration, the first is the default.
+pub fn secure(certificates: &[&Issued]) -> String {
+    let entries: Vec<String> = certificates.iter().map(|issued| issued.entry()).collect();
+    format!(
+        "[[listeners]]\nname = \"secure\"\naddress = \"127.0.0.1:0\"\n[listeners.tls]\ncertificates = [{}]\n",
+        entries.join(", ")
+    )
 }
 
 /// A listener `plain`, a route `all` and a pool `all` with these backends.
