@@ -79,8 +79,12 @@ impl Admission {
             }
         }
         while let Some(permit) = self.permits.take() {
-            let Ok((socket, peer)) = acceptor.accept_queued() else { break };
-            self.hand_over(socket, peer, permit).await;
+            match acceptor.accept_queued() {
+                Ok((socket, peer)) => self.hand_over(socket, peer, permit).await,
+                // That one had gone before it was taken; the next may still be there.
+                Err(AcceptError::Other(_)) => {}
+                Err(AcceptError::Empty | AcceptError::Exhausted) => break,
+            }
         }
     }
 

@@ -3,10 +3,10 @@
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::LevelFilter;
@@ -23,6 +23,8 @@ use crate::config::{Log, LogFormat, LogLevel};
 const QUEUE_LINES_MAX: usize = 8192;
 /// How long the end of the process waits for stdout.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(1);
+/// Between two looks at a full queue.
+const FLUSH_PAUSE: Duration = Duration::from_millis(1);
 
 /// Takes lines. Cheap to clone.
 #[derive(Clone)]
@@ -83,10 +85,19 @@ impl Sink {
     /// Waits until what is queued has been written, for a second at most: a reader that stopped must not keep the
     /// process from ending.
     pub fn flush(&self) {
+        let deadline = Instant::now() + FLUSH_DEADLINE;
         let (done, wait) = sync_channel(1);
-        if self.queue.try_send(Order::Flush(done)).is_ok() {
-            let _: Result<(), RecvTimeoutError> = wait.recv_timeout(FLUSH_DEADLINE);
+        let mut order = Order::Flush(done);
+        // A full queue is the best reason to wait for the writer.
+        while let Err(TrySendError::Full(unsent)) = self.queue.try_send(order) {
+            if Instant::now() >= deadline {
+                return;
+            }
+            thread::sleep(FLUSH_PAUSE);
+            order = unsent;
         }
+        let left = deadline.saturating_duration_since(Instant::now());
+        let _: Result<(), RecvTimeoutError> = wait.recv_timeout(left);
     }
 }
 
