@@ -239,6 +239,7 @@ async fn a_scrape_answers_while_many_tunnels_are_busy() {
 #[tokio::test]
 async fn the_metrics_address_serves_three_paths_and_nothing_else() {
     let proxy = Proxy::start(&plain(&["127.0.0.1:1".parse().unwrap()])).await;
+    proxy.wait_metric("longhaul_ready", 1.0).await;
     for (path, status, body) in [
         ("/healthz", 200, "ok\n"),
         ("/readyz", 200, "ready\n"),

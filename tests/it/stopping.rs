@@ -76,6 +76,7 @@ async fn tunnels_outlive_the_listeners_and_the_process_outlives_the_tunnels() {
 async fn while_it_leaves_it_serves_and_a_second_signal_cuts_at_once() {
     let backend = Backend::echo("one").await;
     let mut proxy = Proxy::start(&config(&backend, "1h", "1h")).await;
+    proxy.wait_metric("longhaul_ready", 1.0).await;
     assert_eq!(proxy.scrape("/readyz").await.0, 200);
     proxy.signal(Signal::TERM);
     wait_until_unready(&proxy).await;
