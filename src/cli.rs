@@ -17,6 +17,7 @@ const EXAMPLES: &str = "\
 Examples:
   longhaul demo                           try it: two echo backends, wss://localhost:8443 in front
   longhaul run --config longhaul.toml     serve what the file says
+  kill -HUP PID                           read the file again (longhaul also notices when it changes)
   kill -TERM PID                          stop politely: tunnels may end until server.drain.deadline
                                           (a second signal cuts at once)
 

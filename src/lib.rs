@@ -56,6 +56,12 @@
 //! oldest tunnel. Load and health of a backend are atomics that all workers share, because the choice of a backend must
 //! see them all.
 //!
+//! # A change of the configuration
+//! `supervisor::reload` walks it: read and check the file, build the snapshot, bind new listeners; on any failure up to
+//! here nothing was touched. Then one pointer is swapped, removed listeners close, health checks start and stop, bounds
+//! move, the log takes its new settings. Parts that the new generation leaves as they were are the same `Arc`s in both.
+//! `supervisor::watch` notices changes by content, `admin::api` and SIGHUP ask for them; all of them only send orders.
+//!
 //! # A tunnel
 //! After the handshake a tunnel is a task of its own: two streams, two [`tunnel::flow::Flow`]s, a timer, its terms, and
 //! what it holds until its end (a lease on its backend, a permit, an entry in the live table, its place among the
@@ -93,6 +99,8 @@
 //!   sets, and its counters are shared between cores. Its text format is used.
 //! * **A reader of our own over TOML's tree** (`config::reader`): serde stops at the first error, and an operator
 //!   wants all of them.
+//! * **A listener's identity is its configured address** ([`state::ListenerKey`]), not its name: a listener that is
+//!   renamed keeps its socket, and one that is re-addressed binds the new address before the old one closes.
 //! * **Huge pages are off** for the process: with them resident memory grows in steps of 2 MiB, whatever is in use.
 
 #![warn(missing_docs)]
