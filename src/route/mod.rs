@@ -76,16 +76,19 @@ const HOST_BYTES_MAX: usize = 253;
 
 impl<T> Paths<T> {
     fn find(&self, path: &str) -> Option<&T> {
-        self.exact.get(path).or_else(|| self.longest_prefix(path))
+        let longest_prefix = || self.parts(path).find_map(|part| self.prefix.get(part));
+        self.exact.get(path).or_else(longest_prefix)
     }
 
-    /// Looks at the path itself and at all that stands before one of its slashes, longest first.
-    fn longest_prefix(&self, path: &str) -> Option<&T> {
-        let ends = path.len().min(self.prefix_bytes_max + 1);
-        let parts = path.get(..ends).unwrap_or(path).rmatch_indices('/');
-        let parts = parts.filter_map(|(slash, _)| path.get(..slash));
+    /// What may be a prefix of `path`: the path itself and all that stands before one of its slashes, longest first,
+    /// none of it longer than the longest prefix.
+    fn parts<'p>(&self, path: &'p str) -> impl Iterator<Item = &'p str> {
+        // A path may hold any UTF-8, so the limit may fall into a character; a slash is never inside one.
+        let end = path.floor_char_boundary(self.prefix_bytes_max + 1);
+        let slashes = path.get(..end).unwrap_or_default().rmatch_indices('/');
+        let parts = slashes.filter_map(|(slash, _)| path.get(..slash));
         let whole = path.len() <= self.prefix_bytes_max && !path.is_empty();
-        whole.then_some(path).into_iter().chain(parts).find_map(|part| self.prefix.get(part))
+        whole.then_some(path).into_iter().chain(parts)
     }
 }
 
@@ -162,5 +165,10 @@ mod tests {
         let host = "a.".repeat(15_000);
         assert!(table.find("x.example.com", &path).is_none());
         assert!(table.find(&host, &path).is_none());
+        for start in ["", "/", "/é", "/aé", "/abé", "/ab/é", "/a/b", "/a/bé"] {
+            let path = start.to_string() + &path;
+            assert!(table.any.parts(&path).count() <= 5, "{start}");
+            assert!(table.any.parts(&path).all(|part| part.len() <= "/a/b".len()), "{start}");
+        }
     }
 }
