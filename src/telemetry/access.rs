@@ -12,6 +12,10 @@ use serde_json::{Map, Value};
 
 use super::log::{Sink, timestamp};
 
+/// The longest text of a record, in bytes, but for the ellipsis that shows the cut. The log's queue is bounded in lines:
+/// without this a client that sends the longest paths would fill it with hundreds of megabytes.
+const TEXT_BYTES_MAX: usize = 1024;
+
 /// Writes records, or does not, as `[log]` says at the time.
 #[derive(Clone)]
 pub struct AccessLog {
@@ -80,9 +84,14 @@ impl AccessLog {
 }
 
 impl Record {
-    /// Adds a text.
+    /// Adds a text, cut at [`TEXT_BYTES_MAX`].
     pub fn text(&mut self, name: &'static str, value: &str) -> &mut Record {
-        self.fields.insert(name.into(), value.into());
+        let end = value.floor_char_boundary(TEXT_BYTES_MAX);
+        let value = match value.get(..end) {
+            Some(start) if end < value.len() => format!("{start}…").into(),
+            _ => value.into(),
+        };
+        self.fields.insert(name.into(), value);
         self
     }
 
@@ -178,6 +187,18 @@ mod tests {
             record.to_json(),
             r#"{"timestamp":"T","level":"INFO","message":"open","path":"/a\r\nb \u001b[31m\"\u009b\u2028","bytes":7,"took_ms":1.5}"#
         );
+    }
+
+    #[test]
+    fn long_texts_are_cut_between_characters() {
+        for (length, cut) in [(TEXT_BYTES_MAX, false), (TEXT_BYTES_MAX + 1, true), (1 << 20, true)] {
+            let mut record = Record { fields: Map::new() };
+            record.text("path", &"a".repeat(length)).text("host", &("x".to_string() + &"é".repeat(length)));
+            let [path, host] = ["path", "host"].map(|name| record.fields[name].as_str().unwrap());
+            assert_eq!(path.ends_with('…'), cut);
+            assert!(path.len() <= TEXT_BYTES_MAX + 3 && host.len() <= TEXT_BYTES_MAX + 3);
+            assert!(host.ends_with("é…"));
+        }
     }
 
     #[test]
