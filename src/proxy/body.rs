@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use hyper::body::{Frame, Incoming, SizeHint};
 use tokio::time::{Instant, sleep_until};
 
 use super::account::RequestEnd;
+use crate::outcome::Refusal;
 
 /// What a client gets: a backend's body, or a line of longhaul's own.
 pub type Body = Either<Relayed, Full<Bytes>>;
@@ -79,9 +80,7 @@ impl hyper::body::Body for Sent {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let sent = self.get_mut();
         let frame = Pin::new(&mut sent.body).poll_frame(context);
-        if frame.is_ready() {
-            sent.progress.note();
-        }
+        sent.progress.note(frame.is_ready());
         frame
     }
 
@@ -94,30 +93,42 @@ impl hyper::body::Body for Sent {
     }
 }
 
-/// When a request's body last moved: a slow upload is not a backend's silence.
+/// When a request's body last moved, and who was waited for: a slow upload is not a backend's silence.
 #[derive(Clone)]
 pub struct Progress {
     begun: Instant,
-    last_ms: Arc<AtomicU64>,
+    seen: Arc<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    /// Milliseconds from the beginning to the last part of the body, or its end.
+    last_ms: AtomicU64,
+    /// The backend would take more than the client has sent.
+    awaits_client: AtomicBool,
 }
 
 impl Progress {
     /// Begins now.
     pub fn begin() -> Progress {
-        Progress { begun: Instant::now(), last_ms: Arc::default() }
+        Progress { begun: Instant::now(), seen: Arc::default() }
     }
 
-    fn note(&self) {
-        let since = self.begun.elapsed().as_millis();
-        self.last_ms.store(u64::try_from(since).unwrap_or(u64::MAX), Relaxed);
+    fn note(&self, moved: bool) {
+        self.seen.awaits_client.store(!moved, Relaxed);
+        if moved {
+            let since = self.begun.elapsed().as_millis();
+            self.seen.last_ms.store(u64::try_from(since).unwrap_or(u64::MAX), Relaxed);
+        }
     }
 
-    /// Waits until nothing has moved for `silence`.
-    pub async fn stalled(&self, silence: Duration) {
+    /// Waits until nothing has moved for `silence`; who is to blame.
+    pub async fn stalled(&self, silence: Duration) -> Refusal {
         loop {
-            let last = self.begun + Duration::from_millis(self.last_ms.load(Relaxed));
+            let last = self.begun + Duration::from_millis(self.seen.last_ms.load(Relaxed));
             if last.elapsed() >= silence {
-                return;
+                let awaits_client = self.seen.awaits_client.load(Relaxed);
+                return if awaits_client { Refusal::RequestBody } else { Refusal::BackendTimeout };
             }
             sleep_until(last + silence).await;
         }

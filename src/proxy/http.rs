@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Version};
 use http_body_util::Either;
 use hyper::body::Incoming;
 
@@ -22,7 +22,8 @@ use crate::upstream::retry;
 ///
 /// # Errors
 /// As [`retry::connect`] and [`client::send`]; [`Refusal::BackendTimeout`] when the backend stays silent for
-/// `response_timeout`; [`Refusal::Answer`] for a 101 that nobody asked for.
+/// `response_timeout`, [`Refusal::RequestBody`] when the client does so within its body; [`Refusal::Answer`] for a 101
+/// that nobody asked for.
 pub async fn forward(
     plane: &Plane,
     snapshot: &Snapshot,
@@ -38,7 +39,7 @@ pub async fn forward(
     let request = Request::from_parts(head, Sent::new(body, progress.clone()));
     let response = tokio::select! {
         response = client::send(tcp, &snapshot.config.limits, request) => response?,
-        () = progress.stalled(pool.response_timeout) => return Err(Refusal::BackendTimeout),
+        stalled = progress.stalled(pool.response_timeout) => return Err(stalled),
     };
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Refusal::Answer(AnswerError::NotWebSocket));
@@ -51,6 +52,8 @@ pub fn relay(response: Response<Incoming>, lease: Lease, account: &mut Account) 
     let (mut head, body) = response.into_parts();
     hop::strip(&mut head.headers);
     head.extensions.clear();
+    // A version speaks of one connection (RFC 9110 2.5); hyper lowers it for a client of HTTP/1.0.
+    head.version = Version::HTTP_11;
     let end = account.answered(head.status, lease);
     Response::from_parts(head, Either::Left(Relayed::new(body, end)))
 }

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use http_body_util::{Either, Empty, Full};
 use hyper::upgrade::OnUpgrade;
 use tokio::time::timeout;
@@ -86,6 +86,7 @@ pub async fn open(
 fn switching(mut head: http::response::Parts, offer: &Offer) -> Response<Body> {
     hop::strip(&mut head.headers);
     head.extensions.clear();
+    head.version = Version::HTTP_11;
     write_switching(offer, &mut head.headers);
     Response::from_parts(head, Either::Right(Full::new(Bytes::new())))
 }

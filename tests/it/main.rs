@@ -13,6 +13,7 @@ mod log;
 mod metrics;
 mod origins;
 mod pools;
+mod review;
 mod routing;
 mod spine;
 mod stopping;
