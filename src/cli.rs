@@ -4,20 +4,34 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use tokio::runtime;
 
+use crate::config::schema::schema;
 use crate::config::{Config, Problems};
 use crate::demo;
+<<<<<<< HEAD
 use crate::supervisor::signals::Signals;
+=======
+use crate::state::build;
+use crate::state::registry::Registry;
+use crate::supervisor::signals::Stop;
+>>>>>>> ff35135 (cli: check and schema; config: a JSON Schema of the file, held to the code by tests)
 use crate::supervisor::{StartError, Stopped, Supervisor};
+use crate::telemetry::Metrics;
 use crate::telemetry::log::{self, Sink};
 
 const EXAMPLES: &str = "\
 Examples:
   longhaul demo                           try it: two echo backends, wss://localhost:8443 in front
   longhaul run --config longhaul.toml     serve what the file says
+<<<<<<< HEAD
   kill -HUP PID                           read the file again (longhaul also notices when it changes)
+=======
+  longhaul check longhaul.toml            say what is wrong with the file, its certificates and its keys
+  longhaul check a.toml --format json     the same, for editors and build servers
+  longhaul schema > schema.json           what may stand in the file, for editors that complete it
+>>>>>>> ff35135 (cli: check and schema; config: a JSON Schema of the file, held to the code by tests)
   kill -TERM PID                          stop politely: tunnels may end until server.drain.deadline
                                           (a second signal cuts at once)
 
@@ -48,8 +62,26 @@ enum Command {
         #[arg(short, long, value_name = "FILE", env = "LONGHAUL_CONFIG")]
         config: PathBuf,
     },
+    /// Say what is wrong with a configuration file and the files that it names; start nothing
+    Check {
+        /// The configuration file (TOML)
+        #[arg(value_name = "FILE", env = "LONGHAUL_CONFIG")]
+        file: PathBuf,
+        /// Problems as text on standard error, or as a JSON array on standard output
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+    /// Print what may stand in a configuration file, as a JSON Schema (draft-07)
+    Schema,
     /// Show the main job: a proxy with two embedded echo backends and a page to try them
     Demo,
+}
+
+/// How `check` tells problems.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Text,
+    Json,
 }
 
 /// Runs the command that the process was started with.
@@ -59,6 +91,8 @@ pub fn main() -> ExitCode {
             Ok(loaded) => run(loaded, &config),
             Err(problems) => report(&problems),
         },
+        Command::Check { file, format } => check(&file, format),
+        Command::Schema => print(&schema()),
         Command::Demo => run_demo(),
     }
 }
@@ -68,6 +102,36 @@ fn run(config: Config, path: &Path) -> ExitCode {
         tracing::info!(config = %path.display(), version = env!("CARGO_PKG_VERSION"), "serving");
         Ok(())
     })
+}
+
+/// Does all that a start does before it binds addresses.
+fn check(path: &Path, format: Format) -> ExitCode {
+    let built = Config::load(path).and_then(|config| {
+        build::build(&config, 1, &Registry::default(), &Metrics::new(1))?;
+        Ok(config)
+    });
+    match (built, format) {
+        (Ok(config), Format::Text) => {
+            let Config { listeners, routes, pools, .. } = config;
+            let counts = [
+                count(listeners.len(), "listener"),
+                count(routes.len(), "route"),
+                count(pools.len(), "pool"),
+            ];
+            print(&format!("{} is good: {}\n", path.display(), counts.join(", ")))
+        }
+        (Ok(_), Format::Json) => print("[]\n"),
+        (Err(problems), Format::Text) => report(&problems),
+        (Err(problems), Format::Json) => {
+            print(&(problems.to_json() + "\n"));
+            ExitCode::from(EXIT_CONFIG)
+        }
+    }
+}
+
+fn count(number: usize, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
 }
 
 fn run_demo() -> ExitCode {
@@ -119,6 +183,13 @@ fn serve(config: Config, path: Option<&Path>, tell: impl FnOnce() -> io::Result<
     runtime.shutdown_background();
     sink.flush();
     code
+}
+
+fn print(text: &str) -> ExitCode {
+    match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&format!("cannot write to standard output: {error}")),
+    }
 }
 
 fn report(problems: &Problems) -> ExitCode {

@@ -19,6 +19,7 @@ mod include;
 pub mod load;
 pub mod problem;
 pub mod reader;
+pub mod schema;
 pub mod shape;
 pub mod syntax;
 mod text;

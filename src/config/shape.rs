@@ -110,6 +110,14 @@ impl Shape {
 }
 
 impl Key {
+    /// Its default as the documentation has it, without quotes: the word after `default`. Absent when there is none,
+    /// or when its absence means something of its own.
+    pub fn default(&self) -> Option<&'static str> {
+        let (_, default) = self.doc.split_once("default ")?;
+        let word = default.split_whitespace().next()?;
+        Some(word.trim_matches(|char: char| matches!(char, '`' | '"' | '.' | ',' | ':' | ';')))
+    }
+
     /// How the operator knows it: a table's header, or the key, in backticks.
     pub(super) fn title(&self) -> String {
         self.shape.header().map_or_else(|| format!("`{}`", self.name), str::to_owned)
