@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use tokio::runtime;
@@ -10,13 +11,9 @@ use tokio::runtime;
 use crate::config::schema::schema;
 use crate::config::{Config, Problems};
 use crate::demo;
-<<<<<<< HEAD
-use crate::supervisor::signals::Signals;
-=======
 use crate::state::build;
 use crate::state::registry::Registry;
-use crate::supervisor::signals::Stop;
->>>>>>> ff35135 (cli: check and schema; config: a JSON Schema of the file, held to the code by tests)
+use crate::supervisor::signals::Signals;
 use crate::supervisor::{StartError, Stopped, Supervisor};
 use crate::telemetry::Metrics;
 use crate::telemetry::log::{self, Sink};
@@ -25,13 +22,10 @@ const EXAMPLES: &str = "\
 Examples:
   longhaul demo                           try it: two echo backends, wss://localhost:8443 in front
   longhaul run --config longhaul.toml     serve what the file says
-<<<<<<< HEAD
-  kill -HUP PID                           read the file again (longhaul also notices when it changes)
-=======
   longhaul check longhaul.toml            say what is wrong with the file, its certificates and its keys
   longhaul check a.toml --format json     the same, for editors and build servers
   longhaul schema > schema.json           what may stand in the file, for editors that complete it
->>>>>>> ff35135 (cli: check and schema; config: a JSON Schema of the file, held to the code by tests)
+  kill -HUP PID                           read the file again (longhaul also notices when it changes)
   kill -TERM PID                          stop politely: tunnels may end until server.drain.deadline
                                           (a second signal cuts at once)
 
@@ -106,17 +100,15 @@ fn run(config: Config, path: &Path) -> ExitCode {
 
 /// Does all that a start does before it binds addresses.
 fn check(path: &Path, format: Format) -> ExitCode {
-    let built = Config::load(path).and_then(|config| {
-        build::build(&config, 1, &Registry::default(), &Metrics::new(1))?;
-        Ok(config)
-    });
+    let built = Config::load(path)
+        .and_then(|config| build::build(Arc::new(config), None, &Registry::default(), &Metrics::new(1)));
     match (built, format) {
-        (Ok(config), Format::Text) => {
-            let Config { listeners, routes, pools, .. } = config;
+        (Ok(snapshot), Format::Text) => {
+            let config = &snapshot.config;
             let counts = [
-                count(listeners.len(), "listener"),
-                count(routes.len(), "route"),
-                count(pools.len(), "pool"),
+                count(config.listeners.len(), "listener"),
+                count(config.routes.len(), "route"),
+                count(config.pools.len(), "pool"),
             ];
             print(&format!("{} is good: {}\n", path.display(), counts.join(", ")))
         }

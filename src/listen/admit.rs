@@ -16,6 +16,8 @@ use crate::telemetry::metrics::AcceptFault;
 
 /// Connections that wait for a worker to take them, per worker.
 pub const INBOX_MAX: usize = 1024;
+/// How long accepting rests after any other failure.
+const OTHER_PAUSE: Duration = Duration::from_millis(1);
 /// Faults of accepting are logged once in this time.
 const LOG_EVERY: Duration = Duration::from_secs(1);
 
@@ -133,6 +135,8 @@ impl Admission {
             }
             AcceptError::Other(code) => {
                 self.note(AcceptFault::Other, &io::Error::from_raw_os_error(code).to_string());
+                // One lost connection is no reason to wait; a socket that always fails must not spin.
+                sleep(OTHER_PAUSE).await;
             }
         }
     }

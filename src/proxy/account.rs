@@ -93,7 +93,7 @@ impl Account {
         self.facts.as_ref().map_or(IpAddr::from([0, 0, 0, 0]), |facts| facts.client)
     }
 
-    /// Moves the account to a task of its own.
+    /// Moves the account to a task of its own; what is told to this one from now on is not heard.
     pub fn hand_over(&mut self) -> Account {
         Account { facts: self.facts.take() }
     }
@@ -118,7 +118,7 @@ impl Account {
             let declined = facts.is_websocket;
             facts.count(&if declined { Outcome::Declined } else { Outcome::Answered(status) });
         }
-        RequestEnd { facts, status, bytes: 0, broken: false, _lease: lease }
+        RequestEnd { facts, status, bytes: 0, broken: None, _lease: lease }
     }
 
     /// The client has its 101.
@@ -173,7 +173,8 @@ pub struct RequestEnd {
     facts: Option<Facts>,
     status: StatusCode,
     bytes: u64,
-    broken: bool,
+    /// Why the body did not come to its end.
+    broken: Option<&'static str>,
     _lease: Lease,
 }
 
@@ -183,9 +184,9 @@ impl RequestEnd {
         self.bytes += bytes as u64;
     }
 
-    /// The backend broke off.
-    pub fn broke_off(&mut self) {
-        self.broken = true;
+    /// The body will not come to its end.
+    pub fn broke_off(&mut self, reason: &'static str) {
+        self.broken = Some(reason);
     }
 }
 
@@ -197,9 +198,7 @@ impl Drop for RequestEnd {
             facts.describe(record);
             record.number("status", self.status.as_u16().into());
             record.number("bytes_to_client", self.bytes);
-            if self.broken {
-                record.text("reason", "backend_broke_off");
-            }
+            record.maybe("reason", self.broken);
             record.milliseconds("took_ms", facts.begun.elapsed());
         });
     }

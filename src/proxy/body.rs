@@ -1,15 +1,18 @@
 //! Bodies on their way through: streamed, never gathered, and watched for what must be known of them.
 
+use std::convert::Infallible;
+use std::error::Error;
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::{Frame, Incoming, SizeHint};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::account::RequestEnd;
 use crate::outcome::Refusal;
@@ -18,34 +21,92 @@ use crate::outcome::Refusal;
 pub type Body = Either<Relayed, Full<Bytes>>;
 
 /// A backend's body on its way to the client.
+///
+/// Silence ends it after a while: a backend may hang in the middle, and a client may have gone unnoticed (hyper does not
+/// look at a socket from which it has unread bytes).
 pub struct Relayed {
     body: Incoming,
     end: RequestEnd,
+    idle_timeout: Duration,
+    moved: Instant,
+    /// Fires at the deadline that was known when it was last set; later bytes only move the deadline.
+    timer: Pin<Box<Sleep>>,
+}
+
+/// Why a backend's body did not come to its end.
+#[derive(Debug)]
+pub enum BodyError {
+    /// The backend broke off.
+    Backend(hyper::Error),
+    /// Nothing moved for the route's `idle_timeout`.
+    Idle,
+}
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BodyError::Backend(error) => error.fmt(f),
+            BodyError::Idle => f.write_str("nothing moved for idle_timeout"),
+        }
+    }
+}
+
+impl Error for BodyError {}
+
+/// A line of longhaul's own cannot fail.
+impl From<Infallible> for BodyError {
+    fn from(never: Infallible) -> BodyError {
+        match never {}
+    }
 }
 
 impl Relayed {
-    /// Passes `body` on; `end` is told what passes, and learns the end by being dropped.
-    pub fn new(body: Incoming, end: RequestEnd) -> Relayed {
-        Relayed { body, end }
+    /// Passes `body` on, unless nothing moves for `idle_timeout`; `end` is told what passes, and learns the end by being
+    /// dropped.
+    pub fn new(body: Incoming, idle_timeout: Duration, end: RequestEnd) -> Relayed {
+        let moved = Instant::now();
+        Relayed { body, end, idle_timeout, moved, timer: Box::pin(sleep_until(moved + idle_timeout)) }
+    }
+
+    /// Ready when nothing has moved for too long.
+    fn poll_idle(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            ready!(self.timer.as_mut().poll(context));
+            let deadline = self.moved + self.idle_timeout;
+            if deadline <= Instant::now() {
+                return Poll::Ready(());
+            }
+            self.timer.as_mut().reset(deadline);
+        }
     }
 }
 
 impl hyper::body::Body for Relayed {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let relayed = self.get_mut();
-        let frame = Pin::new(&mut relayed.body).poll_frame(context);
-        match &frame {
-            Poll::Ready(Some(Ok(frame))) => relayed.end.passed(frame.data_ref().map_or(0, Bytes::len)),
-            Poll::Ready(Some(Err(_))) => relayed.end.broke_off(),
-            Poll::Ready(None) | Poll::Pending => {}
+        match Pin::new(&mut relayed.body).poll_frame(context) {
+            Poll::Ready(Some(Ok(frame))) => {
+                relayed.moved = Instant::now();
+                relayed.end.passed(frame.data_ref().map_or(0, Bytes::len));
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                relayed.end.broke_off("backend_broke_off");
+                Poll::Ready(Some(Err(BodyError::Backend(error))))
+            }
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending => {
+                ready!(relayed.poll_idle(context));
+                relayed.end.broke_off("idle_timeout");
+                Poll::Ready(Some(Err(BodyError::Idle)))
+            }
         }
-        frame
     }
 
     fn is_end_stream(&self) -> bool {

@@ -39,20 +39,18 @@ async fn answer(
     let snapshot = plane.snapshot.load_full();
     let route = snapshot.routes.find(&inbound.authority.host, inbound.path()).ok_or(Refusal::NoRoute)?;
     account.routed(route);
-    match inbound {
-        Inbound { offer: Some(offer), head, authority, upgrade, .. } => {
-            let origins = route.origins.as_deref();
-            if origins.is_some_and(|origins| !origin::admits(origins, &head.headers)) {
-                return Err(Refusal::Origin);
-            }
-            let permit = plane.tunnels.take().ok_or(Refusal::TunnelLimit)?;
-            let head = inbound::rewrite(head, &authority, &caller);
-            let handshake = websocket::Handshake { offer, head, upgrade, permit, caller };
-            websocket::open(plane, &snapshot, route, handshake, account).await
-        }
-        Inbound { offer: None, head, authority, body, .. } => {
-            let head = inbound::rewrite(head, &authority, &caller);
-            plain::forward(plane, &snapshot, route, head, body, account).await
-        }
+    let Inbound { offer, head, authority, body, upgrade } = inbound;
+    let Some(offer) = offer else {
+        let head = inbound::rewrite(head, &authority, &caller);
+        return plain::forward(plane, &snapshot, route, head, body, account).await;
+    };
+    let origins = route.origins.as_deref();
+    if origins.is_some_and(|origins| !origin::admits(origins, &head.headers)) {
+        return Err(Refusal::Origin);
     }
+    // A handshake in flight counts as the tunnel that it may become.
+    let permit = plane.tunnels.take().ok_or(Refusal::TunnelLimit)?;
+    let head = inbound::rewrite(head, &authority, &caller);
+    let handshake = websocket::Handshake { offer, head, upgrade, permit, caller };
+    websocket::open(plane, &snapshot, route, handshake, account).await
 }

@@ -44,16 +44,21 @@ pub async fn forward(
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Refusal::Answer(AnswerError::NotWebSocket));
     }
-    Ok(relay(response, lease, account))
+    Ok(relay(response, route, lease, account))
 }
 
 /// A backend's answer as the client gets it, body included.
-pub fn relay(response: Response<Incoming>, lease: Lease, account: &mut Account) -> Response<Body> {
+pub fn relay(
+    response: Response<Incoming>,
+    route: &Route,
+    lease: Lease,
+    account: &mut Account,
+) -> Response<Body> {
     let (mut head, body) = response.into_parts();
     hop::strip(&mut head.headers);
     head.extensions.clear();
     // A version speaks of one connection (RFC 9110 2.5); hyper lowers it for a client of HTTP/1.0.
     head.version = Version::HTTP_11;
     let end = account.answered(head.status, lease);
-    Response::from_parts(head, Either::Left(Relayed::new(body, end)))
+    Response::from_parts(head, Either::Left(Relayed::new(body, route.terms.idle_timeout, end)))
 }

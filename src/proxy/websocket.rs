@@ -64,7 +64,7 @@ pub async fn open(
     let deadline = route.pool.handshake_timeout;
     let switched = match offer(tcp, &snapshot.config.limits, request, &handshake.offer, deadline).await? {
         Reply::Switched(switched) => switched,
-        Reply::Declined(response) => return Ok(plain::relay(response, lease, account)),
+        Reply::Declined(response) => return Ok(plain::relay(response, route, lease, account)),
     };
     let Switched { stream, early, answer, head } = switched;
     let beginning = Beginning {

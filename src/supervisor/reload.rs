@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use super::{Supervisor, limits};
 use crate::config::diff::Change;
-use crate::config::{Config, Place, Problems};
+use crate::config::{Config, Place, Problems, Watched};
 use crate::state::orders::{Asker, Reload, Reloaded};
 use crate::state::registry::Registry;
 use crate::state::{Snapshot, build};
@@ -75,8 +75,6 @@ impl Supervisor {
                     let (message, remedy) = (&problem.message, &problem.remedy);
                     tracing::error!(place, remedy, "configuration rejected: {message}");
                 }
-                // What the wrong file names may be what has to be corrected.
-                self.watched.send_modify(|watched| watched.extend(problems.watched()));
                 ReloadResult::Rejected
             }
         };
@@ -97,10 +95,16 @@ impl Supervisor {
         // Thousands of routes take a while to read: not on the thread that accepts connections.
         let old = previous.clone();
         let prepared = tokio::task::spawn_blocking(move || prepare(&path, &old, &registry, &metrics)).await;
-        let (snapshot, change) = match prepared {
-            Ok(prepared) => prepared?,
+        let Prepared { watched, next } = match prepared {
+            Ok(prepared) => prepared,
             Err(panic) => return Err(internal(&previous.config, &panic)),
         };
+        match &next {
+            Ok(_) => drop(self.watched.send_replace(watched)),
+            // What a wrong file names may be what has to be corrected; what is in force may still change, too.
+            Err(_) => self.watched.send_modify(|before| before.extend(&watched)),
+        }
+        let (snapshot, change) = next?;
         if change.is_empty() {
             return Ok(Reloaded::Unchanged { generation: previous.generation });
         }
@@ -133,26 +137,37 @@ impl Supervisor {
         self.log.apply(&snapshot.config.log);
         self.registry
             .retain_tickets(|name| snapshot.listeners.iter().any(|listener| *listener.name == *name));
-        self.watched.send_replace(snapshot.config.watched.clone());
     }
 }
 
+/// What reading the file gave.
+struct Prepared {
+    /// The files to watch from now on.
+    watched: Watched,
+    next: Result<(Snapshot, Change), Problems>,
+}
+
 /// Reads the file and builds the next generation.
-fn prepare(
-    path: &Path,
-    previous: &Snapshot,
-    registry: &Registry,
-    metrics: &Metrics,
-) -> Result<(Snapshot, Change), Problems> {
-    let config = Arc::new(Config::load(path)?);
-    let snapshot = build::build(config, Some(previous), registry, metrics)?;
-    let mut change = Change::between(&previous.config, &snapshot.config);
-    let before = |name: &str| previous.listeners.iter().find(|listener| *listener.name == *name);
-    let renewed = snapshot.listeners.iter().filter(|listener| {
-        before(&listener.name).is_some_and(|before| before.certificates != listener.certificates)
+fn prepare(path: &Path, previous: &Snapshot, registry: &Registry, metrics: &Metrics) -> Prepared {
+    let config = match Config::load(path) {
+        Ok(config) => Arc::new(config),
+        Err(problems) => return Prepared { watched: problems.watched().clone(), next: Err(problems) },
+    };
+    let watched = config.watched.clone();
+    let next = build::build(config, Some(previous), registry, metrics).map(|snapshot| {
+        let mut change = Change::between(&previous.config, &snapshot.config);
+        change.certificates = renews_certificates(previous, &snapshot);
+        (snapshot, change)
     });
-    change.certificates = renewed.count() > 0;
-    Ok((snapshot, change))
+    Prepared { watched, next }
+}
+
+/// Whether a listener of the same name shows other certificates than before.
+fn renews_certificates(previous: &Snapshot, next: &Snapshot) -> bool {
+    let before = |name: &str| previous.listeners.iter().find(|listener| *listener.name == *name);
+    next.listeners.iter().any(|listener| {
+        before(&listener.name).is_some_and(|before| before.certificates != listener.certificates)
+    })
 }
 
 fn internal(config: &Config, panic: &tokio::task::JoinError) -> Problems {

@@ -49,17 +49,22 @@ pub enum Fault {
 impl Flow {
     /// A direction that first passes on `early`, bytes that arrived together with the handshake. `note` is told of them
     /// as it will be of all others.
-    pub fn new(mut scanner: Scanner, early: &[u8], mut note: impl FnMut(usize, Seen)) -> Flow {
+    pub fn new(mut scanner: Scanner, early: Vec<u8>, mut note: impl FnMut(usize, Seen)) -> Flow {
         if !early.is_empty() {
-            note(early.len(), scanner.feed(early));
+            note(early.len(), scanner.feed(&early));
         }
-        let kept = Kept { bytes: early.to_vec(), passed: 0 };
+        let kept = Kept { bytes: early, passed: 0 };
         Flow { scanner, kept, stage: Stage::Moving, unflushed: false, truncated: false }
     }
 
     /// What has been seen of the frames in this direction.
     pub fn scanner(&self) -> &Scanner {
         &self.scanner
+    }
+
+    /// Whether the reader has taken all that was read for it.
+    pub fn is_passed_on(&self) -> bool {
+        self.kept.rest().is_none()
     }
 
     /// Whether the source has ended.

@@ -23,6 +23,8 @@ const SHARDS: u64 = 16;
 #[derive(Default)]
 pub struct Sessions {
     shards: [Mutex<BTreeMap<Id, Arc<Session>>>; SHARDS as usize],
+    /// All tunnels were told to end, and so is who comes late.
+    cut: AtomicBool,
 }
 
 /// One live tunnel.
@@ -64,6 +66,10 @@ impl Sessions {
     pub fn register(self: &Arc<Sessions>, session: Session) -> Registration {
         let session = Arc::new(session);
         self.shard(session.id).insert(session.id, session.clone());
+        // After the entry, so that it is told either here or by who goes through the table.
+        if self.cut.load(Ordering::SeqCst) {
+            session.cut.store(true, Ordering::Release);
+        }
         Registration { sessions: self.clone(), session }
     }
 
@@ -82,17 +88,15 @@ impl Sessions {
         page
     }
 
-    /// Tells every tunnel to end now. Returns how many were told.
-    pub fn cut_all(&self) -> usize {
-        let mut told = 0;
+    /// Tells every tunnel to end now, those that are still to come included.
+    pub fn cut_all(&self) {
+        self.cut.store(true, Ordering::SeqCst);
         for shard in &self.shards {
             for session in shard.lock().unwrap_or_else(PoisonError::into_inner).values() {
                 session.cut.store(true, Ordering::Release);
                 session.waker.wake();
-                told += 1;
             }
         }
-        told
     }
 
     /// How many tunnels are open.

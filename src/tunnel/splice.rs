@@ -32,8 +32,8 @@ pub struct Splice {
     ended: Option<(Party, Instant)>,
     /// Fires at the nearest deadline that was known when it was last set; later bytes only move the deadline.
     timer: Pin<Box<Sleep>>,
-    /// The timer is not yet known to the runtime, nor the task to the table.
-    fresh: bool,
+    /// The timer was set, and the runtime must be told.
+    timer_set: bool,
     registration: Registration,
     terms: Arc<Terms>,
 }
@@ -61,8 +61,8 @@ impl Splice {
             let terms = &terms;
             move |bytes, seen| note(session, terms, direction, bytes, seen)
         };
-        let up = Flow::new(client.scanner, &client.early, counting(Direction::ToBackend));
-        let down = Flow::new(backend.scanner, &backend.early, counting(Direction::ToClient));
+        let up = Flow::new(client.scanner, client.early, counting(Direction::ToBackend));
+        let down = Flow::new(backend.scanner, backend.early, counting(Direction::ToClient));
         let timer = Box::pin(sleep_until(session.opened + terms.idle_timeout));
         Splice {
             streams: Some(Streams { client: client.stream, backend: backend.stream }),
@@ -71,7 +71,7 @@ impl Splice {
             closer: None,
             ended: None,
             timer,
-            fresh: true,
+            timer_set: true,
             registration,
             terms,
         }
@@ -133,13 +133,15 @@ impl Splice {
             if let Some((_, at)) = self.ended {
                 let nearer = (at + self.terms.half_close_timeout).min(self.timer.deadline());
                 self.timer.as_mut().reset(nearer);
-                self.fresh = true;
+                self.timer_set = true;
             }
         }
     }
 
+    /// Whether each side has the other's Close frame.
     fn closed_by_both(&self) -> bool {
-        self.up.scanner().close().is_some() && self.down.scanner().close().is_some()
+        let delivered = |flow: &Flow| flow.scanner().close().is_some() && flow.is_passed_on();
+        delivered(&self.up) && delivered(&self.down)
     }
 
     fn both_ended(&self) -> Ending {
@@ -217,8 +219,8 @@ impl Future for Splice {
         let splice = self.get_mut();
         let mut ending = splice.poll_flows(context);
         // The timer is asked when it may have something to say: when it was set, and when nothing else woke the task.
-        if ending.is_pending() && (splice.fresh || splice.timer.is_elapsed()) {
-            splice.fresh = false;
+        if ending.is_pending() && (splice.timer_set || splice.timer.is_elapsed()) {
+            splice.timer_set = false;
             splice.session().listen(context.waker());
             ending = splice.poll_deadlines(context);
         }

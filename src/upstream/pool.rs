@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::backend::{Backend, Health, Lease};
 use super::balance::Balancer;
 use crate::config;
-use crate::outcome::Refusal;
 
 /// Backends that serve the same.
 pub struct Pool {
@@ -35,30 +34,22 @@ pub struct Member {
 }
 
 impl Pool {
-    /// A lease on the backend that should carry the next tunnel, other than those that were `tried`. Backends that are
-    /// up come first; when none is, those that have not been probed yet.
-    ///
-    /// # Errors
-    /// [`Refusal::NoBackend`] when none is left.
-    pub fn pick(&self, tried: &Tried) -> Result<Lease, Refusal> {
+    /// A lease on the backend that should carry the next tunnel, other than those that were `tried`, to which it is
+    /// added. Backends that are up come first; when none is, those that have not been probed yet. `None` when none is
+    /// left.
+    pub fn pick(&self, tried: &mut Tried) -> Option<Lease> {
+        let before = &tried.0;
         let candidates = |health| {
             move |index: &usize| {
                 let fits = |member: &Member| member.backend.health() == health;
-                !tried.0.contains(index) && self.members.get(*index).is_some_and(fits)
+                !before.contains(index) && self.members.get(*index).is_some_and(fits)
             }
         };
-        let index = self
-            .balancer
-            .pick(&self.members, candidates(Health::Up))
-            .or_else(|| self.balancer.pick(&self.members, candidates(Health::Unknown)));
-        let member = index.and_then(|index| self.members.get(index)).ok_or(Refusal::NoBackend)?;
-        Ok(Lease::new(member.backend.clone()))
-    }
-
-    /// Adds the backend of `lease` to those that were tried.
-    pub fn note_tried(&self, tried: &mut Tried, lease: &Lease) {
-        let tells = |member: &Member| Arc::ptr_eq(&member.backend, lease.backend());
-        tried.0.extend(self.members.iter().position(tells));
+        let up = self.balancer.pick(&self.members, candidates(Health::Up));
+        let index = up.or_else(|| self.balancer.pick(&self.members, candidates(Health::Unknown)))?;
+        let member = self.members.get(index)?;
+        tried.0.push(index);
+        Some(Lease::new(member.backend.clone()))
     }
 }
 

@@ -19,11 +19,8 @@ const TRIES_MAX: usize = 4;
 pub async fn connect(pool: &Pool, tcp: &Tcp, metrics: &Metrics) -> Result<(Lease, TcpStream), Refusal> {
     let mut tried = Tried::default();
     let mut failure = Refusal::NoBackend;
-    for attempt in 0..TRIES_MAX {
-        let lease = match pool.pick(&tried) {
-            Ok(lease) => lease,
-            Err(none) => return Err(if attempt == 0 { none } else { failure }),
-        };
+    for _ in 0..TRIES_MAX {
+        let Some(lease) = pool.pick(&mut tried) else { break };
         let backend = lease.backend();
         match dial::connect(&backend.address, pool.connect_timeout, tcp).await {
             Ok(stream) => return Ok((lease, stream)),
@@ -36,7 +33,6 @@ pub async fn connect(pool: &Pool, tcp: &Tcp, metrics: &Metrics) -> Result<(Lease
         if !failure.tries_another() {
             break;
         }
-        pool.note_tried(&mut tried, &lease);
     }
     Err(failure)
 }

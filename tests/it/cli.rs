@@ -168,6 +168,7 @@ async fn the_configurations_that_come_with_it_start() {
     let mut files: Vec<PathBuf> = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("config"))
         .expect("a readable folder")
         .map(|entry| entry.expect("a readable entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
         .collect();
     files.sort();
     assert!(files.len() >= 2, "{files:?}");
