@@ -2,7 +2,7 @@
 //!
 //! Parts are compared by name. Where they are written, and in which order, is no difference.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::{Backend, Config, Listener, Pool, Route, Server};
@@ -118,8 +118,7 @@ impl Names {
 /// How many backends the pools of both sides gained, and how many they lost.
 fn backends(old: &BTreeMap<String, Pool>, new: &BTreeMap<String, Pool>) -> (usize, usize) {
     let only_in = |these: &[Backend], those: &[Backend]| {
-        let known: std::collections::BTreeSet<_> =
-            those.iter().map(|backend| &backend.address.value).collect();
+        let known: BTreeSet<_> = those.iter().map(|backend| &backend.address.value).collect();
         these.iter().filter(|backend| !known.contains(&backend.address.value)).count()
     };
     let (mut added, mut removed) = (0, 0);

@@ -67,7 +67,11 @@ fn files(entries: Vec<At<FilePath>>, main: &Main<'_>, reader: &mut Reader) -> Ve
     let main_path = Path::new(main.name).file_name().map(|name| main.base.join(name));
     for (index, At { value: FilePath(written), place }) in entries.into_iter().enumerate() {
         let pattern = main.base.join(&written);
-        let found = match matched(&pattern, &written) {
+        let matched = match index {
+            INCLUDED_FILES_MAX.. => Err(too_many()),
+            _ => matched(&pattern, &written),
+        };
+        let found = match matched {
             Ok(found) => found,
             Err((message, remedy)) => {
                 reader.set_incomplete();
@@ -79,18 +83,18 @@ fn files(entries: Vec<At<FilePath>>, main: &Main<'_>, reader: &mut Reader) -> Ve
             reader.watched().patterns.insert(pattern);
         }
         for path in found {
-            if files.len() == INCLUDED_FILES_MAX || index == INCLUDED_FILES_MAX {
-                reader.set_incomplete();
-                let message = "this includes more than 1000 files";
-                reader.report(&place, message, "put several routes into one file");
-                return files;
-            }
-            reader.watched().files.insert(path.clone());
             if main_path.as_ref() == Some(&path) {
                 let message = format!("\"{}\" includes this file itself", shown(&written));
                 let remedy = "keep included files in a directory of their own, such as \"routes/*.toml\"";
                 reader.report(&place, message, remedy);
             } else if known.insert(path.clone()) {
+                if files.len() == INCLUDED_FILES_MAX {
+                    let (message, remedy) = too_many();
+                    reader.set_incomplete();
+                    reader.report(&place, message, remedy);
+                    return files;
+                }
+                reader.watched().files.insert(path.clone());
                 files.push(At { value: path, place: place.clone() });
             }
         }
@@ -98,19 +102,23 @@ fn files(entries: Vec<At<FilePath>>, main: &Main<'_>, reader: &mut Reader) -> Ve
     files
 }
 
+fn too_many() -> (String, String) {
+    let message = format!("this includes more than {INCLUDED_FILES_MAX} files");
+    (message, "put several routes into one file".to_owned())
+}
+
 /// The files that an entry names, or what is wrong with it and what to do.
 fn matched(pattern: &Path, written: &str) -> Result<Vec<PathBuf>, (String, String)> {
-    let written = shown(written);
     let wild = |part: &OsStr| has_wildcard(Path::new(part));
-    if pattern.parent().is_some_and(|directory| directory.iter().any(wild)) {
-        let message = format!("\"{written}\" has a wildcard before its last /");
+    if Path::new(written).parent().is_some_and(|directory| directory.iter().any(wild)) {
+        let message = format!("\"{}\" has a wildcard before its last /", shown(written));
         return Err((message, "write one entry for each directory, such as \"routes/*.toml\"".to_owned()));
     }
     if !has_wildcard(pattern) {
         return Ok(vec![pattern.to_owned()]);
     }
     matching_files(pattern, INCLUDED_FILES_MAX + 1).map_err(|error| {
-        let message = format!("cannot list the files of \"{written}\": {error}");
+        let message = format!("cannot list the files of \"{}\": {error}", shown(written));
         (message, "let the user that longhaul runs as read the directory".to_owned())
     })
 }

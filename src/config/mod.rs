@@ -7,6 +7,9 @@
 //! [`Config::load`] is the way in: it reads the file and those it includes. [`reader`] reads tables that [`mod@file`] declares out of [`words`], [`units`]
 //! and text with a [`syntax`]; [`shape`] describes the same language to whoever documents it.
 //!
+//! [`diff`] says what differs between two configurations, [`Watched`] which files they were made of, and [`schema`] tells
+//! editors what may be written.
+//!
 //! Values that can still fail later (an address to bind, a certificate to load) keep their [`Place`], so that the later
 //! error shows the same line.
 

@@ -157,6 +157,14 @@ fn what_is_nowhere_is_missing() {
 }
 
 #[test]
+fn a_directory_may_have_any_name() {
+    let main = &["include = [\"r/*.toml\", \"./r/a.toml\"]\n", LISTENER, POOL].concat();
+    let files = Files::new(&[("a*b?/main.toml", main), ("a*b?/r/a.toml", ROUTE)]);
+    let config = Config::load(&files.path("a*b?/main.toml")).unwrap();
+    assert_eq!(config.routes.len(), 1);
+}
+
+#[test]
 fn the_number_of_files_is_bounded() {
     let files = Files::new(&[("main.toml", &["include = [\"r/*\"]\n", LISTENER, POOL].concat())]);
     for index in 0..INCLUDED_FILES_MAX {
@@ -164,6 +172,8 @@ fn the_number_of_files_is_bounded() {
         let route = format!("[[routes]]\nname = \"{name}\"\npath = \"/{name}\"\npool = \"p\"\n");
         files.write(&format!("r/{name}"), &route);
     }
+    assert_eq!(files.load().unwrap().routes.len(), INCLUDED_FILES_MAX);
+    files.write("main.toml", &["include = [\"r/*\", \"r/0000\"]\n", LISTENER, POOL].concat());
     assert_eq!(files.load().unwrap().routes.len(), INCLUDED_FILES_MAX);
     files.write("r/more", "");
     let expected = "main.toml:1:12 this includes more than 1000 files => put several routes into one file";
