@@ -84,7 +84,7 @@ impl AccessLog {
 }
 
 impl Record {
-    /// Adds a text, cut at [`TEXT_BYTES_MAX`].
+    /// Adds a text, cut at 1 KiB.
     pub fn text(&mut self, name: &'static str, value: &str) -> &mut Record {
         let end = value.floor_char_boundary(TEXT_BYTES_MAX);
         let value = match value.get(..end) {

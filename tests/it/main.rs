@@ -14,7 +14,7 @@ mod log;
 mod metrics;
 mod origins;
 mod pools;
-mod review;
+mod regressions;
 mod routing;
 mod spine;
 mod stopping;

@@ -1,0 +1,59 @@
+//! What a second look found: each of these once went wrong.
+
+use crate::kit::{Backend, Proxy, handshake, plain, read_until, switching};
+
+#[tokio::test]
+async fn a_backends_version_of_http_is_its_own() {
+    let (backend, mut calls) = Backend::by_hand().await;
+    let proxy = Proxy::start(&plain(&[backend.address])).await;
+    let mut client = proxy.connect("plain").await;
+    client.send("GET / HTTP/1.1\r\nHost: example.com\r\n\r\n").await;
+    calls.next().await.answer("HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi").await;
+    let (head, body) = client.answer().await;
+    assert_eq!((head.line.as_str(), body.as_str()), ("HTTP/1.1 200 OK", "hi"));
+    client.send(handshake("/ws", "example.com", "")).await;
+    let mut call = calls.next().await;
+    call.send(switching("").replace("HTTP/1.1", "HTTP/1.0")).await;
+    assert_eq!(client.head().await.line, "HTTP/1.1 101 Switching Protocols");
+}
+
+#[tokio::test]
+async fn a_client_that_stops_in_its_body_is_to_blame_for_it() {
+    let (backend, mut calls) = Backend::by_hand().await;
+    let proxy = Proxy::start(&(plain(&[backend.address]) + "response_timeout = \"300ms\"\n")).await;
+    let mut client = proxy.connect("plain").await;
+    client.send("POST /half HTTP/1.1\r\nHost: example.com\r\nContent-Length: 10\r\n\r\nhello").await;
+    let call = calls.next().await;
+    assert_eq!(client.head().await.status(), 400);
+    assert_eq!(proxy.refusal("/half").await, "request_body");
+    assert_eq!(call.rest().await, b"hello");
+}
+
+#[tokio::test]
+async fn a_body_in_which_nothing_moves_ends_after_idle_timeout_also_for_a_client_that_has_gone() {
+    let (backend, mut calls) = Backend::by_hand().await;
+    let config = plain(&[backend.address])
+        .replace("name = \"all\"\npool", "name = \"all\"\nidle_timeout = \"300ms\"\npool");
+    let proxy = Proxy::start(&config).await;
+    // The byte behind the request keeps the proxy's HTTP library from looking at the socket again.
+    for behind in ["", "G"] {
+        let mut client = proxy.connect("plain").await;
+        client.send(format!("GET /events HTTP/1.1\r\nHost: example.com\r\n\r\n{behind}")).await;
+        let mut call = calls.next().await;
+        call.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n").await;
+        let head = client.head().await;
+        let mut seen = head.rest;
+        read_until(&mut client, &mut seen, "first").await;
+        if behind.is_empty() {
+            assert_eq!(client.rest().await.0, b"", "the body must not look complete");
+        } else {
+            drop(client);
+        }
+        assert_eq!(call.rest().await, b"", "the backend learns that nobody listens any more");
+    }
+    let idle = proxy.wait_for("the record", |line| line["message"] == "request").await;
+    assert_eq!(idle["reason"], "idle_timeout");
+    proxy.wait_metric("longhaul_connections_active{listener=\"plain\"}", 0.0).await;
+    let load = format!("longhaul_backend_tunnels{{pool=\"all\",backend=\"{}\"}}", backend.address);
+    proxy.wait_metric(&load, 0.0).await;
+}
