@@ -88,6 +88,7 @@
 //! | a TLS handshake | `limits.tls_handshake_timeout` | the connection is cut |
 //! | connections to backends for one request | 4, each `connect_timeout` | 502, 504 |
 //! | a backend's answer | `handshake_timeout`, `response_timeout` | 504 |
+//! | silence in a tunnel, or in an answer's body | the route's `idle_timeout` | it is ended |
 //! | bytes kept by a tunnel | 64 KiB a direction | nothing more is read |
 //! | plain text inside TLS | 32 KiB a connection | nothing more is read |
 //! | log lines | 8,192 | dropped and counted |

@@ -201,7 +201,7 @@ pub enum EndReason {
     Reset,
     /// A TLS stream ended without close_notify (RFC 8446 6.1) and without a Close frame.
     Truncated,
-    /// A peer stopped acknowledging (`tcp.user_timeout`, `tcp.keepalive`).
+    /// A peer stopped acknowledging, or reading (`tcp.user_timeout`, `tcp.keepalive`).
     Vanished,
     /// Any other failure of a stream: TLS alerts and broken records among them.
     Broken,

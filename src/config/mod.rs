@@ -121,7 +121,8 @@ pub struct Limits {
 pub struct Tcp {
     /// Idle time before keep-alive probes, and between them; `None` sends none.
     pub keepalive: Option<Duration>,
-    /// How long sent bytes may stay unacknowledged (TCP_USER_TIMEOUT); `None` leaves it to the kernel.
+    /// How long sent bytes may stay unacknowledged, or unsent because the peer's window is closed (TCP_USER_TIMEOUT);
+    /// `None` leaves it to the kernel.
     pub user_timeout: Option<Duration>,
 }
 
@@ -234,7 +235,7 @@ pub struct Route {
     pub origins: Option<Vec<OriginMatch>>,
     /// The name of a pool that exists.
     pub pool: At<String>,
-    /// How long a tunnel may live without a byte in either direction.
+    /// How long a tunnel may live without a byte in either direction, and an answer's body may pause.
     pub idle_timeout: Duration,
     /// How long one direction may go on after the other ended.
     pub half_close_timeout: Duration,
