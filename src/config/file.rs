@@ -106,8 +106,7 @@ words! {
     struct TcpWords = "`[tcp]`" {
         /// Idle time before keep-alive probes, and between them, 1s to 9h, or `"off"`; default 30s.
         optional keepalive: Off<KernelTimer>,
-        /// How long sent bytes may stay unacknowledged, or unsent because the peer does not read, up to 7d, or `"off"`;
-        /// default 60s.
+        /// How long sent bytes may stay unacknowledged or unread, up to 7d, or `"off"`; default 60s.
         optional user_timeout: Off<Timeout>,
     }
 }
@@ -187,8 +186,7 @@ words! {
         optional origins: List<OriginMatch, 1>,
         /// The pool that answers, one of `[pools.NAME]`.
         required pool: Name,
-        /// How long a tunnel may live without a byte in either direction, or an answer's body may pause, up to 30d;
-        /// default 1h.
+        /// How long a tunnel, or the body of an answer, may be silent, up to 30d; default 1h.
         optional idle_timeout: IdleTimeout,
         /// How long one direction may go on after the other ended, up to 7d; default 30s.
         optional half_close_timeout: Timeout,
