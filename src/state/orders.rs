@@ -23,6 +23,17 @@ pub enum Asker {
     Operator,
 }
 
+impl Asker {
+    /// As the log names it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Asker::Signal => "signal",
+            Asker::Watch => "watch",
+            Asker::Operator => "operator",
+        }
+    }
+}
+
 /// What came of a reload.
 #[derive(Debug)]
 pub enum Reloaded {

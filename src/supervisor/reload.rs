@@ -57,23 +57,24 @@ impl Supervisor {
     /// Carries out an order to reload, tells the log, the metrics and who asked.
     pub(super) async fn carry_out(&mut self, order: Reload) {
         let reloaded = self.reload().await.unwrap_or_else(Reloaded::Rejected);
+        let asked_by = order.asker.label();
         let result = match &reloaded {
             Reloaded::Unchanged { generation } => {
                 // A file that was saved again without a change is no news; who asked wants an answer.
                 if order.asker != Asker::Watch {
-                    tracing::info!(generation, "configuration unchanged");
+                    tracing::info!(generation, asked_by, "configuration unchanged");
                 }
                 ReloadResult::Unchanged
             }
             Reloaded::Accepted { generation, change } => {
-                tracing::info!(generation, change, "configuration changed");
+                tracing::info!(generation, asked_by, change, "configuration changed");
                 ReloadResult::Accepted
             }
             Reloaded::Rejected(problems) => {
                 for problem in problems.iter() {
                     let place = problems.sources().describe(&problem.place).unwrap_or_default();
                     let (message, remedy) = (&problem.message, &problem.remedy);
-                    tracing::error!(place, remedy, "configuration rejected: {message}");
+                    tracing::error!(place, remedy, asked_by, "configuration rejected: {message}");
                 }
                 ReloadResult::Rejected
             }
