@@ -187,12 +187,11 @@ impl Supervisor {
             let order = tokio::select! {
                 biased;
                 () = signals.stop.wait() => break,
-                _ = signals.reload.recv() => Some(Reload { asker: Asker::Signal, reply: None }),
-                order = self.orders.recv() => order,
+                _ = signals.reload.recv() => Reload { asker: Asker::Signal, reply: None },
+                // Without a file and an admin address nobody can order anything.
+                Some(order) = self.orders.recv() => order,
             };
-            if let Some(order) = order {
-                self.carry_out(order).await;
-            }
+            self.carry_out(order).await;
         }
         self.stop(&mut signals.stop).await
     }
