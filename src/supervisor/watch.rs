@@ -27,33 +27,28 @@ const POLL: Duration = Duration::from_secs(5);
 /// Orders a reload whenever something in `watched` has another content than before. Ends with the supervisor.
 pub async fn run(mut watched: watch::Receiver<Watched>, orders: mpsc::Sender<Reload>) {
     let mut files = watched.borrow_and_update().clone();
-    let mut seen = fingerprint(&files).await;
     let (notices, mut noticed) = mpsc::channel(1);
     let mut watcher = folders(&files, &notices);
+    // Between the reading at the start and now a file may have changed, so it is read once more.
+    let mut seen = 0;
     loop {
-        tokio::select! {
-            _ = noticed.recv() => settle(&mut noticed).await,
-            () = sleep(POLL) => {}
-            changed = watched.changed() => {
-                if changed.is_err() {
-                    return;
-                }
-                // A new list: between its reading and now a file may have changed, so it is read once more.
-                let next = watched.borrow_and_update().clone();
-                if next == files {
-                    continue;
-                }
-                files = next;
-                drop(watcher);
-                watcher = folders(&files, &notices);
-                seen = 0;
-            }
-        }
         let now = fingerprint(&files).await;
         if now != seen {
             seen = now;
             if orders.send(Reload { asker: Asker::Watch, reply: None }).await.is_err() {
                 return;
+            }
+        }
+        tokio::select! {
+            _ = noticed.recv() => settle(&mut noticed).await,
+            () = sleep(POLL) => {}
+            other = watched.wait_for(|next| *next != files) => {
+                let Ok(next) = other.map(|next| next.clone()) else { return };
+                files = next;
+                drop(watcher);
+                watcher = folders(&files, &notices);
+                // As at the start.
+                seen = 0;
             }
         }
     }
