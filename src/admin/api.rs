@@ -13,7 +13,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::serve::{Answer, response};
 use crate::proto::authority;
@@ -120,14 +120,16 @@ impl Api {
 }
 
 fn describe(session: &Session) -> Value {
+    let now = Instant::now();
+    let since = |then| milliseconds(now.saturating_duration_since(then));
     json!({
         "id": session.id.to_string(),
         "client": session.client.to_string(),
         "route": &*session.route,
         "backend": &*session.backend,
         "subprotocol": session.subprotocol,
-        "age_ms": milliseconds(session.opened.elapsed()),
-        "idle_ms": milliseconds(session.active().elapsed()),
+        "age_ms": since(session.opened),
+        "idle_ms": since(session.active()),
         "bytes_to_backend": session.bytes(Direction::ToBackend),
         "bytes_to_client": session.bytes(Direction::ToClient),
         "messages_to_backend": session.messages(Direction::ToBackend),
