@@ -12,23 +12,27 @@ use tokio::net::TcpListener;
 use crate::kit::{Backend, Call, Message, Proxy, handshake, plain};
 
 /// What a backend says to a probe.
-const PASSES: &str = "HTTP/1.1 204 No Content\r\n\r\n";
-const FAILS: &str = "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n";
+pub const PASSES: &str = "HTTP/1.1 204 No Content\r\n\r\n";
+/// The same when it is unwell.
+pub const FAILS: &str = "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n";
 
-fn config(backends: &[SocketAddr], health: &str) -> String {
+/// A pool of these backends with these checks.
+pub fn config(backends: &[SocketAddr], health: &str) -> String {
     plain(backends) + &format!("balance = \"round-robin\"\nhealth = {{ {health} }}\n")
 }
 
-fn up(backend: SocketAddr) -> String {
+/// Whether a backend is up.
+pub fn up(backend: SocketAddr) -> String {
     format!("longhaul_backend_up{{pool=\"all\",backend=\"{backend}\"}}")
 }
 
-fn probes(backend: SocketAddr, result: &str) -> String {
+/// How many probes had this result.
+pub fn probes(backend: SocketAddr, result: &str) -> String {
     format!("longhaul_backend_probes_total{{pool=\"all\",backend=\"{backend}\",result=\"{result}\"}}")
 }
 
 /// A backend that answers its probes with what `probe` gives (nothing: it hangs), and tunnels with its name.
-async fn probed(
+pub async fn probed(
     name: &'static str,
     probe: impl Fn() -> Option<&'static str> + Clone + Send + Sync + 'static,
 ) -> Backend {
@@ -51,7 +55,7 @@ async fn probed(
 }
 
 /// Opens and closes a tunnel; who answered.
-async fn who_answers(proxy: &Proxy) -> String {
+pub async fn who_answers(proxy: &Proxy) -> String {
     let (mut socket, _) = proxy.connect("plain").await.open("/ws", "example.com", "").await;
     let name = socket.receive_text().await;
     socket.close(1000).await;
@@ -59,7 +63,7 @@ async fn who_answers(proxy: &Proxy) -> String {
 }
 
 /// The status of a handshake that is refused.
-async fn refused(proxy: &Proxy) -> (u16, Option<String>) {
+pub async fn refused(proxy: &Proxy) -> (u16, Option<String>) {
     let mut client = proxy.connect("plain").await;
     client.send(handshake("/ws", "example.com", "")).await;
     let head = client.head().await;
@@ -67,7 +71,7 @@ async fn refused(proxy: &Proxy) -> (u16, Option<String>) {
 }
 
 /// The next probe would come in an hour: what is known then was found out by the first.
-const ONCE: &str = "kind = \"http\", path = \"/health\", interval = \"1h\", timeout = \"1h\"";
+pub const ONCE: &str = "kind = \"http\", path = \"/health\", interval = \"1h\", timeout = \"1h\"";
 
 #[tokio::test]
 async fn a_backend_is_probed_at_once_and_an_unknown_one_is_picked_only_if_none_is_up() {

@@ -15,7 +15,7 @@ pub use backend::{Backend, Call, Calls, refusing};
 pub use client::{Client, Resumption};
 pub use head::{Head, read_until};
 pub use pki::{Issued, Pki};
-pub use proxy::{Proxy, plain, secure};
+pub use proxy::{Proxy, Reloaded, plain, secure};
 pub use websocket::{Message, WebSocket};
 
 /// Far longer than anything takes that works; only a failing test waits so long.

@@ -1,11 +1,13 @@
 //! A process of longhaul, started from a configuration file, read by its log and its metrics.
 
+mod reload;
+
 use std::fmt::Debug;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::ops::RangeBounds;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,12 +20,16 @@ use tokio::time::{Instant, sleep};
 
 use super::{Client, DEADLINE, Issued, within};
 
+pub use reload::Reloaded;
+
 /// A running longhaul; killed with its value.
 pub struct Proxy {
     child: Child,
     log: Arc<Log>,
     /// While it lives, whoever stopped reading the log keeps the pipe open.
     pipe: Option<Sender<()>>,
+    /// How long the log was when a reload was last answered.
+    answered: AtomicUsize,
     /// Where its configuration file is.
     pub folder: TempDir,
 }
@@ -38,8 +44,8 @@ struct Log {
 }
 
 impl Proxy {
-    /// Starts longhaul on `config`, to which a log in JSON and metrics on a free port are added, and waits until it
-    /// serves.
+    /// Starts longhaul on `config`, to which a log in JSON and metrics and admin on free ports are added, and waits until
+    /// it serves.
     pub async fn start(config: &str) -> Proxy {
         Proxy::start_with(config, |command| command).await
     }
@@ -48,16 +54,7 @@ impl Proxy {
     pub async fn start_with(config: &str, change: impl FnOnce(&mut Command) -> &mut Command) -> Proxy {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("longhaul.toml");
-        let mut text = String::new();
-        for (table, addition) in [
-            ("[log]", "[log]\nformat = \"json\"\nlevel = \"debug\"\n"),
-            ("[metrics]", "[metrics]\naddress = \"127.0.0.1:0\"\n"),
-        ] {
-            if !config.contains(table) {
-                text += addition;
-            }
-        }
-        std::fs::write(&file, text + config).expect("a writable folder");
+        std::fs::write(&file, complete(config)).expect("a writable folder");
         let mut command = Command::new(env!("CARGO_BIN_EXE_longhaul"));
         command.arg("run").arg("--config").arg(&file).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = change(&mut command).spawn().expect("longhaul starts");
@@ -77,7 +74,7 @@ impl Proxy {
             }
             reader.push(Value::Null);
         });
-        let mut proxy = Proxy { child, log, pipe: Some(pipe), folder };
+        let mut proxy = Proxy { child, log, pipe: Some(pipe), answered: AtomicUsize::new(0), folder };
         if proxy
             .wait_for("serving or an end", |line| line.is_null() || line["message"] == "serving")
             .await
@@ -90,10 +87,11 @@ impl Proxy {
         proxy
     }
 
-    /// The address of a listener.
+    /// The address of a listener; the last one, if it has changed.
     pub fn address(&self, listener: &str) -> SocketAddr {
         let lines = self.log.lines.lock().unwrap();
-        let line = lines.iter().find(|line| line["message"] == "listening" && line["listener"] == listener);
+        let line =
+            lines.iter().rev().find(|line| line["message"] == "listening" && line["listener"] == listener);
         let address = line.and_then(|line| line["address"].as_str()).expect("the listener is announced");
         address.parse().expect("an address")
     }
@@ -106,14 +104,26 @@ impl Proxy {
     /// Waits for a line of the log, past and future, that `wanted` accepts.
     #[track_caller]
     pub fn wait_for(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> impl Future<Output = Value> {
+        self.wait_after(0, what, wanted)
+    }
+
+    /// The same, leaving out the first `skipped` lines.
+    #[track_caller]
+    pub fn wait_after(
+        &self,
+        skipped: usize,
+        what: &str,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> impl Future<Output = Value> {
         let log = self.log.clone();
         within(what, async move {
             loop {
                 let more = log.more.notified();
                 tokio::pin!(more);
                 more.as_mut().enable();
-                if let Some(line) = log.lines.lock().unwrap().iter().find(|line| wanted(line)) {
-                    return line.clone();
+                let found = log.lines.lock().unwrap().iter().skip(skipped).find(|line| wanted(line)).cloned();
+                if let Some(line) = found {
+                    return line;
                 }
                 more.await;
             }
@@ -141,6 +151,11 @@ impl Proxy {
     pub fn close_log(&mut self) {
         self.pipe = None;
         self.log.unread.store(true, Relaxed);
+    }
+
+    /// How many lines there are so far.
+    pub fn log_length(&self) -> usize {
+        self.log.lines.lock().unwrap().len()
     }
 
     /// All lines so far.
@@ -244,6 +259,22 @@ impl Drop for Proxy {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A configuration with a log in JSON, and with metrics and admin on free ports, unless it says otherwise.
+fn complete(config: &str) -> String {
+    let mut text = config.to_string();
+    for (table, addition) in [
+        ("[log]", "[log]\nformat = \"json\"\nlevel = \"debug\"\n"),
+        ("[metrics]", "[metrics]\naddress = \"127.0.0.1:0\"\n"),
+        ("[admin]", "[admin]\naddress = \"127.0.0.1:0\"\n"),
+    ] {
+        if !config.contains(table) {
+            text += "\n";
+            text += addition;
+        }
+    }
+    text
 }
 
 /// A further listener, `secure`, with TLS; `certificates` as in the configuration, the first is the default.
