@@ -42,9 +42,9 @@ pub async fn run(mut watched: watch::Receiver<Watched>, orders: mpsc::Sender<Rel
         tokio::select! {
             _ = noticed.recv() => settle(&mut noticed).await,
             () = sleep(POLL) => {}
-            other = watched.wait_for(|next| *next != files) => {
-                let Ok(next) = other.map(|next| next.clone()) else { return };
-                files = next;
+            other = other_list(&mut watched, &files) => {
+                let Some(other) = other else { return };
+                files = other;
                 drop(watcher);
                 watcher = folders(&files, &notices);
                 // As at the start.
@@ -52,6 +52,11 @@ pub async fn run(mut watched: watch::Receiver<Watched>, orders: mpsc::Sender<Rel
             }
         }
     }
+}
+
+/// Waits for a list that is not `files`; `None` when the supervisor has ended.
+async fn other_list(watched: &mut watch::Receiver<Watched>, files: &Watched) -> Option<Watched> {
+    watched.wait_for(|next| next != files).await.ok().map(|next| next.clone())
 }
 
 /// Waits until no notice has come for a moment.
