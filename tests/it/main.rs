@@ -1,7 +1,7 @@
 //! longhaul from the outside: real processes, real sockets, real metrics. A module per behaviour, over the [`kit`].
 
-mod check;
 mod admin;
+mod check;
 mod cli;
 mod demo;
 mod endings;
