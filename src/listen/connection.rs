@@ -1,6 +1,7 @@
 //! One client connection, from its socket to its requests: TLS if the listener has it, then HTTP/1.1.
 //!
-//! Every wait has a deadline: the TLS handshake, and each request's head, the first byte of it included.
+//! Every wait has a deadline: the TLS handshake, and each request's head, the first byte of it included, which makes
+//! `limits.head_timeout` the longest pause between two requests, too. Bodies and tunnels have their own.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -24,7 +25,7 @@ use crate::proxy::{Caller, Plane};
 use crate::state::{Listener, Snapshot};
 use crate::telemetry::metrics::{ConnectionFault, TlsResult};
 
-/// Serves a connection to its end. A tunnel that it becomes goes on without it.
+/// Serves a connection to its end. A tunnel that it becomes goes on without it, and takes the presence along.
 pub async fn serve(plane: Arc<Plane>, arrival: Arrival) {
     let Arrival { socket, peer, listener, presence } = arrival;
     let snapshot = plane.snapshot.load_full();
@@ -80,18 +81,17 @@ async fn serve_http1(plane: Arc<Plane>, stream: Stream, caller: Arc<Caller>, lim
     builder.max_headers(limits.head_fields_max);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
     let mut phase = plane.phase.clone();
+    let last_request = async {
+        reached(&mut phase, Phase::Draining).await;
+        // A client that has not asked for anything yet believes that it is connected, and may ask once. `asked` remembers
+        // requests of the past: for everybody else the request in hand, if there is one, is the last.
+        asked.notified().await;
+    };
     let result = tokio::select! {
         result = connection.as_mut() => result,
-        () = reached(&mut phase, Phase::Draining) => {
-            // A client that has not asked for anything yet believes that it is connected: the request in hand, or else
-            // the first one, is the last one.
-            tokio::select! {
-                result = connection.as_mut() => result,
-                () = asked.notified() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            }
+        () = last_request => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
         }
     };
     if let Some(fault) = result.err().and_then(|error| fault(&error)) {
