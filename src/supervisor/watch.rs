@@ -1,7 +1,7 @@
 //! Notices when the configuration's files change: the file itself, what it includes, certificates and keys.
 //!
 //! The kernel's notices only say when to look; what decides is the content. The folders are watched, not the files,
-//! because editors rename over a file and a ConfigMap swaps a symbolic link. A notice is followed by a short wait, so
+//! because editors rename over a file and a ConfigMap swaps a symbolic link. Each look waits for a moment of quiet, so
 //! that a file is not read while it is written; a slow look stands behind it all, for what sends no notices.
 
 use std::collections::BTreeSet;
@@ -17,7 +17,7 @@ use crate::config::Watched;
 use crate::config::load::INCLUDED_FILES_MAX;
 use crate::state::orders::{Asker, Reload};
 
-/// Quiet that is waited for after a notice.
+/// Quiet that is waited for before a look.
 const DEBOUNCE: Duration = Duration::from_millis(250);
 /// A file that never rests is looked at nevertheless.
 const DEBOUNCE_MAX: Duration = Duration::from_secs(2);
@@ -32,6 +32,8 @@ pub async fn run(mut watched: watch::Receiver<Watched>, orders: mpsc::Sender<Rel
     // Between the reading at the start and now a file may have changed, so it is read once more.
     let mut seen = 0;
     loop {
+        // Whatever is the reason to look, somebody may be writing.
+        settle(&mut noticed).await;
         let now = fingerprint(&files).await;
         if now != seen {
             seen = now;
@@ -40,7 +42,7 @@ pub async fn run(mut watched: watch::Receiver<Watched>, orders: mpsc::Sender<Rel
             }
         }
         tokio::select! {
-            _ = noticed.recv() => settle(&mut noticed).await,
+            _ = noticed.recv() => {}
             () = sleep(POLL) => {}
             other = other_list(&mut watched, &files) => {
                 let Some(other) = other else { return };
