@@ -111,7 +111,7 @@ async fn a_file_that_is_written_in_two_steps() {
         if !waits && quick {
             assert_eq!(proxy.reloads("rejected").await, rejections, "the file was read while it was written");
         }
-        assert_eq!(proxy.metric("longhaul_config_last_reload_successful").await, 1.0);
+        proxy.wait_metric("longhaul_config_last_reload_successful", 1.0).await;
     }
 }
 
