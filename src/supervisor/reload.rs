@@ -54,33 +54,18 @@ impl Status {
 }
 
 impl Supervisor {
-    /// Carries out an order to reload, tells the log, the metrics and who asked.
+    /// Carries out an order to reload, tells the metrics, the log and who asked.
     pub(super) async fn carry_out(&mut self, order: Reload) {
         let reloaded = self.reload().await.unwrap_or_else(Reloaded::Rejected);
-        let asked_by = order.asker.label();
         let result = match &reloaded {
-            Reloaded::Unchanged { generation } => {
-                // A file that was saved again without a change is no news; who asked wants an answer.
-                if order.asker != Asker::Watch {
-                    tracing::info!(generation, asked_by, "configuration unchanged");
-                }
-                ReloadResult::Unchanged
-            }
-            Reloaded::Accepted { generation, change } => {
-                tracing::info!(generation, asked_by, change, "configuration changed");
-                ReloadResult::Accepted
-            }
-            Reloaded::Rejected(problems) => {
-                for problem in problems.iter() {
-                    let place = problems.sources().describe(&problem.place).unwrap_or_default();
-                    let (message, remedy) = (&problem.message, &problem.remedy);
-                    tracing::error!(place, remedy, asked_by, "configuration rejected: {message}");
-                }
-                ReloadResult::Rejected
-            }
+            Reloaded::Unchanged { .. } => ReloadResult::Unchanged,
+            Reloaded::Accepted { .. } => ReloadResult::Accepted,
+            Reloaded::Rejected(_) => ReloadResult::Rejected,
         };
+        // Before the log: who reads there that it is done finds the figures of it.
         self.status.note(result != ReloadResult::Rejected);
         self.plane.metrics.reload(result);
+        tell_log(&reloaded, order.asker);
         if let Some(reply) = order.reply {
             // Whoever asked may have gone.
             let _ = reply.send(reloaded);
@@ -138,6 +123,28 @@ impl Supervisor {
         self.log.apply(&snapshot.config.log);
         self.registry
             .retain_tickets(|name| snapshot.listeners.iter().any(|listener| *listener.name == *name));
+    }
+}
+
+/// Says what came of a reload.
+fn tell_log(reloaded: &Reloaded, asker: Asker) {
+    let asked_by = asker.label();
+    match reloaded {
+        // A file that was saved again without a change is no news; who asked wants an answer.
+        Reloaded::Unchanged { .. } if asker == Asker::Watch => {}
+        Reloaded::Unchanged { generation } => {
+            tracing::info!(generation, asked_by, "configuration unchanged");
+        }
+        Reloaded::Accepted { generation, change } => {
+            tracing::info!(generation, asked_by, change, "configuration changed");
+        }
+        Reloaded::Rejected(problems) => {
+            for problem in problems.iter() {
+                let place = problems.sources().describe(&problem.place).unwrap_or_default();
+                let (message, remedy) = (&problem.message, &problem.remedy);
+                tracing::error!(place, remedy, asked_by, "configuration rejected: {message}");
+            }
+        }
     }
 }
 
