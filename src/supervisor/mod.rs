@@ -13,10 +13,10 @@ mod sources;
 mod threads;
 mod watch;
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fs, io};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch as channel};
@@ -139,7 +139,8 @@ impl Supervisor {
         let status = Arc::new(Status::begin());
         let (order, orders) = mpsc::channel(ORDERS_MAX);
         let (watched, watched_receiver) = channel::channel(config.watched.clone());
-        if path.is_some() {
+        // A pipe can be read only once.
+        if path.as_ref().is_some_and(|path| fs::metadata(path).map_or(true, |found| found.is_file())) {
             tokio::spawn(watch::run(watched_receiver, order.clone()));
         }
         let sources = Sources {

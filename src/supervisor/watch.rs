@@ -5,7 +5,9 @@
 //! that a file is not read while it is written; a slow look stands behind it all, for what sends no notices.
 
 use std::collections::BTreeSet;
+use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::config::Watched;
-use crate::config::load::INCLUDED_FILES_MAX;
+use crate::config::load::{FILE_BYTES_MAX, INCLUDED_FILES_MAX};
 use crate::state::orders::{Asker, Reload};
 
 /// Quiet that is waited for before a look.
@@ -112,9 +114,19 @@ async fn fingerprint(files: &Watched) -> u64 {
         let mut hasher = DefaultHasher::new();
         for file in files.files_now(INCLUDED_FILES_MAX + 1) {
             file.hash(&mut hasher);
-            std::fs::read(file).ok().hash(&mut hasher);
+            content(&file).ok().hash(&mut hasher);
         }
         hasher.finish()
     };
     tokio::task::spawn_blocking(hash).await.unwrap_or_default()
+}
+
+/// What is in a file, as far as anybody reads it. Pipes and devices have no content: they might never end.
+fn content(path: &Path) -> io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }

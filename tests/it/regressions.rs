@@ -1,6 +1,10 @@
 //! What a second look found: each of these once went wrong.
 
-use crate::kit::{Backend, Proxy, handshake, plain, read_until, switching};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::kit::{Backend, Proxy, Reloaded, handshake, plain, read_until, switching};
 
 #[tokio::test]
 async fn a_backends_version_of_http_is_its_own() {
@@ -56,4 +60,32 @@ async fn a_body_in_which_nothing_moves_ends_after_idle_timeout_also_for_a_client
     proxy.wait_metric("longhaul_connections_active{listener=\"plain\"}", 0.0).await;
     let load = format!("longhaul_backend_tunnels{{pool=\"all\",backend=\"{}\"}}", backend.address);
     proxy.wait_metric(&load, 0.0).await;
+}
+
+/// A listener whose certificate and key are at `path`.
+fn listener_with(path: &str) -> String {
+    format!(
+        "[[listeners]]\nname = \"more\"\naddress = \"127.0.0.1:0\"\n\
+         tls = {{ certificates = [{{ cert = \"{path}\", key = \"{path}\" }}] }}\n"
+    )
+}
+
+#[tokio::test]
+async fn pipes_and_devices_in_place_of_certificates_are_refused_and_never_read() {
+    let backend = Backend::echo("one").await;
+    let base = plain(&[backend.address]);
+    let proxy = Proxy::start(&base).await;
+    let pipe = proxy.folder.path().join("pipe.pem");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for path in ["pipe.pem", "/dev/zero"] {
+        proxy.rewrite(&(base.clone() + &listener_with(path)));
+        let Reloaded::Rejected(problem) = proxy.reload().await else { panic!("{path} was accepted") };
+        assert!(problem.contains("no regular file"), "{problem}");
+    }
+    // A name that leads nowhere is noticed by a watch that still looks.
+    proxy.rewrite(&(base.clone() + &listener_with("missing.pem")));
+    let missing = |line: &Value| line["message"].as_str().is_some_and(|text| text.contains("missing.pem"));
+    proxy.wait_for("the watch", missing).await;
+    let change = proxy.change_to(&base.replacen("pool = ", "idle_timeout = \"9m\"\npool = ", 1)).await;
+    assert_eq!(change, "routes ~1 (all)");
 }

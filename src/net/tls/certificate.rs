@@ -1,5 +1,6 @@
 //! Certificates and keys: from PEM to what rustls signs with, and what a certificate says of itself.
 
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -134,10 +135,17 @@ fn read(pem: &Pem, in_key: bool) -> Result<Vec<u8>, CertificateError> {
 }
 
 fn read_file(path: &Path) -> io::Result<Vec<u8>> {
-    if fs::metadata(path)?.len() > PEM_BYTES_MAX {
+    let found = fs::metadata(path)?;
+    // A pipe or a device might never end, or never begin.
+    if !found.is_file() && !found.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "this is no regular file"));
+    }
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(PEM_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > PEM_BYTES_MAX) {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 1 MiB"));
     }
-    fs::read(path)
+    Ok(bytes)
 }
 
 fn fault(in_key: bool, message: &str, error: &dyn fmt::Display) -> CertificateError {
