@@ -192,12 +192,21 @@ impl Supervisor {
                 // Without a file and an admin address nobody can order anything.
                 Some(order) = self.orders.recv() => order,
             };
-            self.carry_out(order).await;
+            // What it waits for is the reading of files, which may be on a disk that does not answer; nothing has changed
+            // until that has ended.
+            tokio::select! {
+                biased;
+                () = signals.stop.wait() => break,
+                () = self.carry_out(order) => {}
+            }
         }
         self.stop(&mut signals.stop).await
     }
 
     async fn stop(mut self, stop: &mut Stop) -> Stopped {
+        // Who still waits for a reload learns that none comes any more.
+        self.orders.close();
+        while self.orders.try_recv().is_ok() {}
         tracing::info!(tunnels = self.plane.sessions.len(), "stopping");
         let stopped = tokio::select! {
             stopped = self.drain() => stopped,

@@ -2,9 +2,10 @@
 
 use std::process::Command;
 
-use serde_json::Value;
+use rustix::process::Signal;
+use serde_json::{Value, json};
 
-use crate::kit::{Backend, Proxy, Reloaded, handshake, plain, read_until, switching};
+use crate::kit::{Backend, Proxy, Reloaded, handshake, plain, read_until, switching, within};
 
 #[tokio::test]
 async fn a_backends_version_of_http_is_its_own() {
@@ -88,4 +89,36 @@ async fn pipes_and_devices_in_place_of_certificates_are_refused_and_never_read()
     proxy.wait_for("the watch", missing).await;
     let change = proxy.change_to(&base.replacen("pool = ", "idle_timeout = \"9m\"\npool = ", 1)).await;
     assert_eq!(change, "routes ~1 (all)");
+}
+
+#[tokio::test]
+async fn a_reload_that_never_ends_does_not_keep_the_process_from_stopping() {
+    let backend = Backend::echo("one").await;
+    let mut proxy = Proxy::start(&plain(&[backend.address])).await;
+    std::fs::remove_file(proxy.file()).unwrap();
+    assert!(Command::new("mkfifo").arg(proxy.file()).status().unwrap().success());
+    let reload = proxy.admin("POST", "/api/v1/reload");
+    let stop = async {
+        // Opening the pipe waits until longhaul reads from it.
+        let (file, opened) = (proxy.file(), std::fs::OpenOptions::new());
+        let open = move || opened.clone().write(true).open(file);
+        let writer = within("longhaul to read", tokio::task::spawn_blocking(open)).await.unwrap().unwrap();
+        proxy.signal(Signal::TERM);
+        writer
+    };
+    let ((status, answer), _writer) = tokio::join!(reload, stop);
+    assert_eq!((status, answer), (503, json!({ "error": "longhaul is stopping" })));
+    assert_eq!(proxy.ended().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn who_asks_a_stopping_process_to_reload_is_answered() {
+    let backend = Backend::echo("one").await;
+    let config = format!("[server]\ndrain = {{ delay = \"1h\" }}\n{}", plain(&[backend.address]));
+    let mut proxy = Proxy::start(&config).await;
+    proxy.signal(Signal::TERM);
+    proxy.record("stopping").await;
+    assert_eq!(proxy.admin("POST", "/api/v1/reload").await.0, 503);
+    proxy.signal(Signal::TERM);
+    proxy.ended().await;
 }
