@@ -5,6 +5,7 @@
 //! health checks start and stop, bounds move. A route that changed applies to new handshakes; live tunnels keep the terms
 //! they began with, also when their route or backend is gone.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -106,6 +107,8 @@ impl Supervisor {
             tracing::error!(%error, "a new listener cannot be served");
         }
         self.listeners.close_removed(&snapshot);
+        // What only it held is gone before it is asked what is still there.
+        drop(previous);
         self.apply(&snapshot);
         if !change.needs_restart.is_empty() {
             let keys = change.needs_restart.join(", ");
@@ -123,6 +126,9 @@ impl Supervisor {
         self.log.apply(&snapshot.config.log);
         self.registry
             .retain_tickets(|name| snapshot.listeners.iter().any(|listener| *listener.name == *name));
+        let live = self.registry.backends();
+        let live: HashSet<_> = live.iter().map(|backend| (&*backend.pool, &*backend.label)).collect();
+        self.plane.metrics.forget(|pool, backend| live.contains(&(pool, backend)));
     }
 }
 

@@ -386,6 +386,24 @@ impl Metrics {
         self.registry.count(&BACKEND_CONNECT_ERRORS, &[pool, backend, error.label()]);
     }
 
+    /// Forgets what was counted for routes and listeners that are gone and that nothing is open of, and for backends
+    /// (pool and address) that `has_backend` denies. Else names that come and go would use up the room of new ones.
+    pub fn forget(&self, has_backend: impl Fn(&str, &str) -> bool) {
+        let (routes, listeners) =
+            (self.registry.live(&TUNNELS_ACTIVE), self.registry.live(&CONNECTIONS_ACTIVE));
+        for family in FAMILIES {
+            self.registry.retain(family, |labels| match (family.labels, labels) {
+                // Requests that no route takes have none.
+                (["route", ..], [route, ..]) => {
+                    route.is_empty() || routes.contains(std::slice::from_ref(route))
+                }
+                (["listener", ..], [listener, ..]) => listeners.contains(std::slice::from_ref(listener)),
+                (["pool", "backend", ..], [pool, backend, ..]) => has_backend(pool, backend),
+                _ => true,
+            });
+        }
+    }
+
     /// The configuration was read again.
     pub fn reload(&self, result: ReloadResult) {
         self.registry.count(&RELOADS, &[result.label()]);

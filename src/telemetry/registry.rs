@@ -7,7 +7,7 @@
 //! Labels come from the configuration or from closed enums, never from the wire; even so every family is bounded, and
 //! what does not fit is counted.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -144,6 +144,23 @@ impl Registry {
     pub fn declare(&self, family: &'static Family, labels: &[&str]) {
         let mut cold = self.cold.lock().unwrap_or_else(PoisonError::into_inner);
         cold.entry(family.name).or_default().entry(boxed(labels)).or_default();
+    }
+
+    /// The labels of the series of a hot family that somebody has a handle of. Forgets the others, of all families.
+    pub fn live(&self, family: &'static Family) -> BTreeSet<Labels> {
+        let mut hot = self.hot.lock().unwrap_or_else(PoisonError::into_inner);
+        for series in hot.values_mut() {
+            series.retain(|_, weak| weak.strong_count() > 0);
+        }
+        hot.get(family.name).map(|series| series.keys().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Forgets the series of a cold family whose labels are not `wanted`.
+    pub fn retain(&self, family: &'static Family, wanted: impl Fn(&[Box<str>]) -> bool) {
+        let mut cold = self.cold.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(series) = cold.get_mut(family.name) {
+            series.retain(|labels, _| wanted(labels));
+        }
     }
 
     /// Asks `source` at every scrape, on the thread that scrapes.

@@ -122,3 +122,30 @@ async fn who_asks_a_stopping_process_to_reload_is_answered() {
     proxy.signal(Signal::TERM);
     proxy.ended().await;
 }
+
+#[tokio::test]
+async fn what_was_counted_for_names_that_are_gone_is_forgotten() {
+    let backend = Backend::echo("one").await;
+    let base = plain(&[backend.address]);
+    let gone = "[[routes]]\nname = \"gone\"\npath = \"/gone\"\npool = \"gone\"\n\
+                [pools.gone]\nbackends = [\"127.0.0.1:1\"]\n";
+    let proxy = Proxy::start(&(base.clone() + gone)).await;
+    let (mut kept, _) = proxy.connect("plain").await.open("/kept", "example.com", "").await;
+    assert_eq!(kept.receive_text().await, "one");
+    for path in ["/gone", "/other"] {
+        let mut client = proxy.connect("plain").await;
+        client.send(handshake(path, "example.com", "")).await;
+        client.head().await;
+    }
+    let kept_series = "longhaul_handshakes_total{route=\"all\",result=\"opened\"}";
+    proxy.wait_metric(kept_series, 2.0).await;
+    let gone_series = "longhaul_backend_connect_errors_total{pool=\"gone\",backend=\"127.0.0.1:1\"";
+    assert!(proxy.scrape("/metrics").await.1.contains(gone_series));
+    // The second change is there because the first may meet a request to the removed route that is just ending.
+    proxy.change_to(&base).await;
+    proxy.change_to(&base.replacen("pool = ", "idle_timeout = \"9m\"\npool = ", 1)).await;
+    let metrics = proxy.scrape("/metrics").await.1;
+    assert!(!metrics.contains("\"gone\""), "{metrics}");
+    assert_eq!(proxy.metric(kept_series).await, 2.0);
+    kept.round_trip("still here").await;
+}
