@@ -75,7 +75,7 @@ async fn routes_come_and_go_and_their_tunnels_stay() {
     for socket in [&mut first, &mut second] {
         socket.round_trip("still here").await;
     }
-    assert_eq!(proxy.metric("longhaul_tunnels_active{route=\"news\"}").await, 1.0);
+    proxy.wait_metric("longhaul_tunnels_active{route=\"news\"}", 1.0).await;
     second.close(1000).await;
     proxy.wait_metric("longhaul_tunnels_active{route=\"news\"}", 0.0).await;
     first.close(1000).await;

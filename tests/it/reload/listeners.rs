@@ -149,7 +149,7 @@ async fn a_listener_is_added_and_removed_and_its_tunnels_live_on() {
     for tunnel in &mut tunnels {
         tunnel.round_trip("still here").await;
     }
-    assert_eq!(proxy.metric("longhaul_connections_active{listener=\"more\"}").await, 3.0);
+    proxy.wait_metric("longhaul_connections_active{listener=\"more\"}", 3.0).await;
     for tunnel in tunnels {
         tunnel.close(1000).await;
     }
