@@ -19,7 +19,7 @@ use super::serve::{Answer, response};
 use crate::proto::authority;
 use crate::state::orders::{Asker, Reload, Reloaded};
 use crate::telemetry::access::Id;
-use crate::telemetry::metrics::Direction;
+use crate::telemetry::labels::Direction;
 use crate::tunnel::sessions::{Session, Sessions};
 
 /// Tunnels on a page, unless asked for another number.

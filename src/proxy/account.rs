@@ -13,7 +13,7 @@ use crate::outcome::{Ending, Refusal};
 use crate::proto::forwarded;
 use crate::state::Route;
 use crate::telemetry::access::{Id, Record};
-use crate::telemetry::metrics::{Direction, Result as Outcome};
+use crate::telemetry::labels::{Direction, Result as Outcome};
 use crate::tunnel::sessions::Session;
 use crate::tunnel::splice::Splice;
 use crate::upstream::backend::{Backend, Lease};

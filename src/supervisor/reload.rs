@@ -18,7 +18,7 @@ use crate::state::orders::{Asker, Reload, Reloaded};
 use crate::state::registry::Registry;
 use crate::state::{Snapshot, build};
 use crate::telemetry::Metrics;
-use crate::telemetry::metrics::ReloadResult;
+use crate::telemetry::labels::ReloadResult;
 
 /// How reloads went, for the metrics.
 pub struct Status {
@@ -91,10 +91,16 @@ impl Supervisor {
             // What a wrong file names may be what has to be corrected; what is in force may still change, too.
             Err(_) => self.watched.send_modify(|before| before.extend(&watched)),
         }
-        let (snapshot, change) = next?;
+        let (snapshot, mut change) = next?;
+        if !change.is_empty() {
+            // Against what runs, not against the last file: what was changed and changed back needs none.
+            change.needs_restart = Change::between(&self.started, &snapshot.config).needs_restart;
+        }
         if change.is_empty() {
             return Ok(Reloaded::Unchanged { generation: previous.generation });
         }
+        // An address that was given up a moment ago may be wanted again.
+        self.listeners.closed().await;
         let mut problems = Problems::new(snapshot.config.sources.clone());
         let bound = self.listeners.bind_new(&snapshot, &mut problems);
         if !problems.is_empty() {

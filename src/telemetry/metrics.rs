@@ -6,11 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
-
+use super::labels::{AcceptFault, ConnectionFault, Direction, ReloadResult, Result, TlsResult};
 use super::process;
 use super::registry::{Buckets, Counter, Family, Gauge, Histogram, Kind, Registry, Samples};
-use crate::outcome::{ConnectError, Ending, Refusal};
+use crate::outcome::{ConnectError, Ending};
 
 const SECOND: u64 = 1_000_000;
 const HOUR: u64 = 3600 * SECOND;
@@ -165,145 +164,6 @@ pub struct ListenerMetrics {
     pub accepted: Counter,
     /// Connections that are open.
     pub active: Gauge,
-}
-
-/// Which way bytes move; also the index into a pair of counters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// From the client.
-    ToBackend = 0,
-    /// From the backend.
-    ToClient = 1,
-}
-
-impl Direction {
-    const BOTH: [Direction; 2] = [Direction::ToBackend, Direction::ToClient];
-
-    fn label(self) -> &'static str {
-        match self {
-            Direction::ToBackend => "to_backend",
-            Direction::ToClient => "to_client",
-        }
-    }
-}
-
-/// How a TLS handshake with a client went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TlsResult {
-    /// A new session.
-    Full,
-    /// A session that a ticket brought back.
-    Resumed,
-    /// The client broke it off, or the two found no common ground.
-    Failed,
-    /// `limits.tls_handshake_timeout` passed.
-    Timeout,
-}
-
-impl TlsResult {
-    fn label(self) -> &'static str {
-        match self {
-            TlsResult::Full => "full",
-            TlsResult::Resumed => "resumed",
-            TlsResult::Failed => "failed",
-            TlsResult::Timeout => "timeout",
-        }
-    }
-}
-
-/// Why a connection ended by a fault outside any request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConnectionFault {
-    /// `limits.head_timeout` passed.
-    HeadTimeout,
-    /// Not HTTP, or HTTP that is refused (400).
-    Malformed,
-    /// The head is larger than `limits` allow (431).
-    HeadTooLarge,
-    /// Reset, or closed in the middle of a message.
-    Broken,
-}
-
-impl ConnectionFault {
-    fn label(self) -> &'static str {
-        match self {
-            ConnectionFault::HeadTimeout => "head_timeout",
-            ConnectionFault::Malformed => "malformed",
-            ConnectionFault::HeadTooLarge => "head_too_large",
-            ConnectionFault::Broken => "broken",
-        }
-    }
-}
-
-/// Why a connection was not accepted, or not at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AcceptFault {
-    /// No descriptor or memory is left (EMFILE, ENFILE, ENOBUFS, ENOMEM).
-    Exhausted,
-    /// The limit of connections is reached; the next one waits in the kernel's queue.
-    Limit,
-    /// Anything else.
-    Other,
-}
-
-impl AcceptFault {
-    fn label(self) -> &'static str {
-        match self {
-            AcceptFault::Exhausted => "exhausted",
-            AcceptFault::Limit => "limit",
-            AcceptFault::Other => "other",
-        }
-    }
-}
-
-/// What came of reading the configuration again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReloadResult {
-    /// A new generation.
-    Accepted,
-    /// Nothing that matters was different.
-    Unchanged,
-    /// The file was wrong.
-    Rejected,
-}
-
-impl ReloadResult {
-    fn label(self) -> &'static str {
-        match self {
-            ReloadResult::Accepted => "accepted",
-            ReloadResult::Unchanged => "unchanged",
-            ReloadResult::Rejected => "rejected",
-        }
-    }
-}
-
-/// What became of a request that reached the routes.
-pub enum Result<'a> {
-    /// A tunnel.
-    Opened,
-    /// A handshake that the backend answered otherwise than by 101.
-    Declined,
-    /// A backend's answer to a plain request.
-    Answered(StatusCode),
-    /// longhaul's own answer.
-    Refused(&'a Refusal),
-}
-
-impl Result<'_> {
-    fn label(&self) -> &'static str {
-        match self {
-            Result::Opened => "opened",
-            Result::Declined => "declined",
-            Result::Answered(status) => match status.as_u16() / 100 {
-                2 => "2xx",
-                3 => "3xx",
-                4 => "4xx",
-                5 => "5xx",
-                _ => "other",
-            },
-            Result::Refused(refusal) => refusal.reason(),
-        }
-    }
 }
 
 impl Metrics {

@@ -14,7 +14,7 @@ use futures_util::task::AtomicWaker;
 use tokio::time::Instant;
 
 use crate::telemetry::access::Id;
-use crate::telemetry::metrics::Direction;
+use crate::telemetry::labels::Direction;
 
 /// Parts of the table, each with a lock of its own, taken when a tunnel opens and ends.
 const SHARDS: u64 = 16;

@@ -18,7 +18,7 @@ use super::{Terms, clock, scratch};
 use crate::net::stream::Stream;
 use crate::outcome::{EndReason, Ending, Party};
 use crate::proto::scan::{Scanner, Seen};
-use crate::telemetry::metrics::Direction;
+use crate::telemetry::labels::Direction;
 
 /// A tunnel at work. As a future it ends with the tunnel.
 pub struct Splice {
