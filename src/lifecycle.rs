@@ -84,6 +84,12 @@ impl Permits {
         Some(Permit(self.0.clone()))
     }
 
+    /// One more, whatever the bound says: for what exists already and can only be counted.
+    pub fn count(&self) -> Permit {
+        self.0.used.fetch_add(1, SeqCst);
+        Permit(self.0.clone())
+    }
+
     /// One more, as soon as the bound allows.
     pub async fn wait(&self) -> Permit {
         self.wait_until(Permits::take).await

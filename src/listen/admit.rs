@@ -6,16 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::lifecycle::{Count, Permit, Permits};
 use crate::net::accept::{AcceptError, Acceptor, EXHAUSTED_PAUSE};
 use crate::proxy::{Plane, Presence};
 use crate::state::Listener;
-use crate::telemetry::metrics::AcceptFault;
+use crate::telemetry::labels::AcceptFault;
 
 /// Connections that wait for a worker to take them, per worker.
 pub const INBOX_MAX: usize = 1024;
+/// How long a socket that closes waits for the last packet of TCP handshakes that have begun: a long round trip.
+const HANDSHAKES_IN_FLIGHT: Duration = Duration::from_millis(300);
 /// How long accepting rests after any other failure.
 const OTHER_PAUSE: Duration = Duration::from_millis(1);
 /// Faults of accepting are logged once in this time.
@@ -80,12 +82,24 @@ impl Admission {
                 }
             }
         }
-        while let Some(permit) = self.permits.take() {
-            match acceptor.accept_queued() {
-                Ok((socket, peer)) => self.hand_over(socket, peer, permit).await,
+        self.take_the_rest(&acceptor).await;
+    }
+
+    /// Takes what has begun to connect before the socket closes: those clients believe, or are about to, that they are
+    /// connected.
+    async fn take_the_rest(&mut self, acceptor: &Acceptor) {
+        acceptor.drop_new_handshakes();
+        let end = Instant::now() + HANDSHAKES_IN_FLIGHT;
+        while let Ok(accepted) = timeout_at(end, acceptor.accept()).await {
+            match accepted {
+                // Also over the limit: they are connected already, and not more than the kernel's queue holds.
+                Ok((socket, peer)) => {
+                    let permit = self.permits.count();
+                    self.hand_over(socket, peer, permit).await;
+                }
+                Err(AcceptError::Exhausted) => break,
                 // That one had gone before it was taken; the next may still be there.
-                Err(AcceptError::Other(_)) => {}
-                Err(AcceptError::Empty | AcceptError::Exhausted) => break,
+                Err(_) => {}
             }
         }
     }

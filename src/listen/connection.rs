@@ -23,7 +23,7 @@ use crate::net::tls::{Agreed, TlsError};
 use crate::proxy::exchange::exchange;
 use crate::proxy::{Caller, Plane};
 use crate::state::{Listener, Snapshot};
-use crate::telemetry::metrics::{ConnectionFault, TlsResult};
+use crate::telemetry::labels::{ConnectionFault, TlsResult};
 
 /// Serves a connection to its end. A tunnel that it becomes goes on without it, and takes the presence along.
 pub async fn serve(plane: Arc<Plane>, arrival: Arrival) {

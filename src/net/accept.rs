@@ -14,6 +14,8 @@ use rustix::net::{SocketAddrAny, SocketFlags, acceptfrom_with};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::socket;
+
 /// How long accepting rests after descriptors or memory ran out.
 pub const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
@@ -85,12 +87,11 @@ impl Acceptor {
         accepted.unwrap_or(Err(AcceptError::Empty))
     }
 
-    /// A connection that the kernel has, whether this runtime has heard of it or not.
-    ///
-    /// # Errors
-    /// All of [`AcceptError`].
-    pub fn accept_queued(&self) -> Result<(TcpStream, SocketAddr), AcceptError> {
-        accept(self.socket.get_ref())
+    /// Lets no new connection begin; those that have begun still arrive.
+    pub fn drop_new_handshakes(&self) {
+        if let Err(error) = socket::drop_new_handshakes(self.socket.get_ref()) {
+            tracing::debug!(%error, "connections may still begin while this socket is closed");
+        }
     }
 }
 

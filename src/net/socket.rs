@@ -7,7 +7,7 @@ use std::path::Path;
 use std::{fs, io};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::config::Tcp;
 
@@ -70,6 +70,27 @@ pub fn tune<'a>(socket: impl Into<SockRef<'a>>, tcp: &Tcp) -> io::Result<()> {
         socket.set_tcp_user_timeout(tcp.user_timeout)?;
     }
     Ok(())
+}
+
+/// Lets no new connection begin on a listening socket: a SYN is dropped, as if the network had lost it, and repeated by
+/// its sender a second later. Handshakes that have begun still come to their end. So a queue that is empty a moment later
+/// stays empty, and the socket can be closed without a reset for anybody.
+///
+/// # Errors
+/// The kernel's; then connections may still begin.
+pub fn drop_new_handshakes(listener: &TcpListener) -> io::Result<()> {
+    const TCP_FLAGS_OFFSET: u32 = 13;
+    const SYN: u32 = 0x02;
+    const SYN_AND_ACK: u32 = 0x12;
+    // Classic BPF, which sees a packet from its TCP header on (linux/filter.h): drop what is SYN and not ACK.
+    let (load_byte, and, jump_if_equal, give) = (0x30, 0x54, 0x15, 0x06);
+    SockRef::from(listener).attach_filter(&[
+        SockFilter::new(load_byte, 0, 0, TCP_FLAGS_OFFSET),
+        SockFilter::new(and, 0, 0, SYN_AND_ACK),
+        SockFilter::new(jump_if_equal, 0, 1, SYN),
+        SockFilter::new(give, 0, 0, 0),
+        SockFilter::new(give, 0, 0, u32::MAX),
+    ])
 }
 
 /// Makes the socket's closing a reset, so that the peer learns that the other end was cut.

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
-use tokio::task::JoinSet;
+use tokio::task::JoinHandle;
 
 use super::threads::Worker;
 use crate::config::{AdminAddress, Config, Place, Problems};
@@ -22,12 +22,13 @@ use crate::state::{Listener, ListenerKey, Snapshot};
 #[derive(Default)]
 pub struct Listeners {
     open: BTreeMap<ListenerKey, Open>,
-    /// Loops that accept, and those that take what the kernel still had for them.
-    loops: JoinSet<()>,
+    /// Those that take what has begun to connect, and then close.
+    closing: Vec<JoinHandle<()>>,
 }
 
 struct Open {
     address: SocketAddr,
+    accepting: JoinHandle<()>,
     /// Its drop closes the socket.
     _close: oneshot::Sender<()>,
 }
@@ -42,7 +43,7 @@ impl Listeners {
         let mut bound = Vec::new();
         for (listener, words) in snapshot.listeners.iter().zip(&snapshot.config.listeners) {
             if !self.open.contains_key(&listener.key)
-                && let Some(socket) = bind(listener.key.address, &words.address.place, problems)
+                && let Some(socket) = bind(listener.key.address, &words.address.place, &self.open, problems)
             {
                 bound.push((listener.clone(), socket));
             }
@@ -63,9 +64,8 @@ impl Listeners {
     ) -> io::Result<()> {
         for (listener, socket) in bound.0 {
             let (close, closed) = oneshot::channel();
-            let open = Open { address: socket.local_addr()?, _close: close };
-            tracing::info!(listener = %listener.name, address = %open.address, "listening");
-            self.open.insert(listener.key.clone(), open);
+            let (key, address) = (listener.key.clone(), socket.local_addr()?);
+            tracing::info!(listener = %listener.name, %address, "listening");
             let admission = Admission {
                 plane: plane.clone(),
                 listener,
@@ -81,46 +81,64 @@ impl Listeners {
                     }
                 }
             };
-            match workers {
-                [only] => self.loops.spawn_on(accept, &only.runtime),
-                _ => self.loops.spawn(accept),
+            let accepting = match workers {
+                [only] => only.runtime.spawn(accept),
+                _ => tokio::spawn(accept),
             };
+            self.open.insert(key, Open { address, accepting, _close: close });
         }
         Ok(())
     }
 
-    /// Closes what `snapshot` no longer has, after taking what the kernel has accepted for it.
+    /// Closes what `snapshot` no longer has, after taking what has begun to connect to it.
     pub fn close_removed(&mut self, snapshot: &Snapshot) {
-        self.open.retain(|key, open| {
-            let kept = snapshot.listener(key).is_some();
-            if !kept {
-                tracing::info!(address = %open.address, "no longer listening");
-            }
-            kept
-        });
-        while self.loops.try_join_next().is_some() {}
+        for (_, open) in self.open.extract_if(.., |key, _| snapshot.listener(key).is_none()) {
+            tracing::info!(address = %open.address, "no longer listening");
+            self.closing.push(open.accepting);
+        }
     }
 
-    /// Closes everything, and waits until what the kernel had accepted is taken.
+    /// Waits until what was removed is closed, so that its address is free again.
+    pub async fn closed(&mut self) {
+        for closing in self.closing.drain(..) {
+            // It ends by itself; a panic in it has ended it, too.
+            let _ = closing.await;
+        }
+    }
+
+    /// Closes everything, and waits until what has begun to connect is taken.
     pub async fn close_all(&mut self) {
-        self.open.clear();
-        while self.loops.join_next().await.is_some() {}
+        let open = std::mem::take(&mut self.open);
+        self.closing.extend(open.into_values().map(|open| open.accepting));
+        self.closed().await;
     }
 
     /// Closes everything now.
     pub async fn abort(&mut self) {
-        self.open.clear();
-        self.loops.shutdown().await;
+        let open = std::mem::take(&mut self.open);
+        self.closing.extend(open.into_values().map(|open| open.accepting));
+        self.closing.iter().for_each(JoinHandle::abort);
+        self.closed().await;
     }
 }
 
 /// Binds one address, or adds to the problems.
-fn bind(address: SocketAddr, place: &Place, problems: &mut Problems) -> Option<TcpListener> {
+///
+/// New sockets are bound before old ones close, so an address that overlaps one of `open` cannot be had in one step.
+fn bind(
+    address: SocketAddr,
+    place: &Place,
+    open: &BTreeMap<ListenerKey, Open>,
+    problems: &mut Problems,
+) -> Option<TcpListener> {
     let error = match socket::listen(address) {
         Ok(listener) => return Some(listener),
         Err(error) => error,
     };
     let remedy = match error.kind() {
+        io::ErrorKind::AddrInUse if open.keys().any(|key| key.address.port() == address.port()) => {
+            "a listener of longhaul itself has this port: move it to another port first, in a change of its own"
+        }
         io::ErrorKind::AddrInUse => "stop what listens there, or choose another port",
         io::ErrorKind::AddrNotAvailable => "use an address of this machine, or 0.0.0.0 for all",
         io::ErrorKind::PermissionDenied => {
@@ -158,9 +176,10 @@ impl std::fmt::Display for AdminSocket {
 /// Binds the addresses of `[metrics]` and `[admin]`; what cannot be bound is added to `problems`, at its place in the
 /// file.
 pub fn bind_admin(config: &Config, problems: &mut Problems) -> (Option<TcpListener>, Option<AdminSocket>) {
-    let metrics = config.metrics.as_ref().and_then(|at| bind(at.value, &at.place, problems));
+    let open = &BTreeMap::new();
+    let metrics = config.metrics.as_ref().and_then(|at| bind(at.value, &at.place, open, problems));
     let admin = config.admin.as_ref().and_then(|at| match &at.value {
-        AdminAddress::Tcp(address) => bind(*address, &at.place, problems).map(AdminSocket::Tcp),
+        AdminAddress::Tcp(address) => bind(*address, &at.place, open, problems).map(AdminSocket::Tcp),
         AdminAddress::Unix(path) => match socket::listen_unix(path) {
             Ok(listener) => Some(AdminSocket::Unix(listener)),
             Err(error) => {

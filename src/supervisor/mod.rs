@@ -53,6 +53,8 @@ const ORDERS_MAX: usize = 16;
 pub struct Supervisor {
     /// The file of the configuration; without one there is nothing to reload.
     path: Option<PathBuf>,
+    /// What the process was started with, which some keys cannot change.
+    started: Arc<Config>,
     plane: Arc<Plane>,
     registry: Arc<Registry>,
     connections: Permits,
@@ -166,6 +168,7 @@ impl Supervisor {
         listeners.open(bound, &plane, &connections, &workers)?;
         Ok(Supervisor {
             path,
+            started: config,
             plane,
             registry,
             connections,

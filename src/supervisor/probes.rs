@@ -45,11 +45,19 @@ struct Watched {
 }
 
 /// All that a watcher was started with.
-#[derive(Clone, PartialEq)]
+#[derive(Clone)]
 struct Terms {
     check: config::Health,
     tcp: Tcp,
     limits: Limits,
+}
+
+impl Terms {
+    /// Whether a watcher would do the same under both. Of the limits only those of heads concern it.
+    fn is_as(&self, other: &Terms) -> bool {
+        let heads = |terms: &Terms| (terms.limits.head_bytes_max, terms.limits.head_fields_max);
+        self.check == other.check && self.tcp == other.tcp && heads(self) == heads(other)
+    }
 }
 
 impl Probes {
@@ -91,7 +99,9 @@ impl Probes {
             for member in &pool.members {
                 let key = (pool.name.clone(), member.backend.address.clone());
                 let watched = match before.remove(&key) {
-                    Some(same) if same.terms == terms && Arc::ptr_eq(&same.backend, &member.backend) => same,
+                    Some(same) if same.terms.is_as(&terms) && Arc::ptr_eq(&same.backend, &member.backend) => {
+                        same
+                    }
                     other => {
                         other.inspect(|other| other.task.abort());
                         self.watch(&member.backend, terms.clone(), unprobed)
@@ -102,8 +112,13 @@ impl Probes {
         }
         for watched in before.into_values() {
             watched.task.abort();
-            // It may still serve, in a pool that no longer asks for checks.
-            watched.backend.set_health(Health::Up);
+            // What it showed goes out of date; if it comes back it is probed at once.
+            watched.backend.set_health(Health::Unknown);
+        }
+        // Where nobody asks, backends count as up.
+        let unchecked = snapshot.pools.values().filter(|pool| pool.health.is_none());
+        for member in unchecked.flat_map(|pool| &pool.members) {
+            member.backend.set_health(Health::Up);
         }
     }
 

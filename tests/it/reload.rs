@@ -161,6 +161,21 @@ async fn who_waits_at_the_limit_of_connections_is_let_in_by_a_higher_one() {
 }
 
 #[tokio::test]
+async fn who_waits_at_the_limit_of_a_listener_that_goes_is_served() {
+    let backend = Backend::echo("one").await;
+    let base = "[limits]\nconnections_max = 1\ntunnels_max = 9\n".to_string() + &plain(&[backend.address]);
+    let further = "[[listeners]]\nname = \"going\"\naddress = \"127.0.0.1:0\"\n";
+    let proxy = Proxy::start(&(base.clone() + further)).await;
+    let (mut first, _) = open(&proxy, "/").await;
+    let mut second = proxy.connect("going").await;
+    second.send(handshake("/", "example.com", "")).await;
+    proxy.wait_metric("longhaul_accept_errors_total{listener=\"going\",reason=\"limit\"}", 1.0).await;
+    proxy.change_to(&base).await;
+    assert_eq!(second.head().await.status(), 101);
+    first.round_trip("still here").await;
+}
+
+#[tokio::test]
 async fn limits_of_heads_hold_for_new_connections() {
     let backend = Backend::answers("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
     let config = |max| format!("[limits]\nhead_fields_max = {max}\n{}", plain(&[backend.address]));
@@ -274,12 +289,15 @@ async fn what_needs_a_restart_says_so_and_stays_as_it_was() {
     };
     let proxy = Proxy::start(&config(1, "127.0.0.1:0")).await;
     let (mut socket, _) = open(&proxy, "/").await;
-    for (workers, metrics, key) in
-        [(3, "127.0.0.1:0", "server.workers"), (3, "127.0.0.2:0", "metrics.address")]
-    {
+    for (workers, metrics, keys) in [
+        (3, "127.0.0.1:0", "server.workers"),
+        (3, "127.0.0.2:0", "server.workers, metrics.address"),
+        // What is as it was at the start needs no restart.
+        (1, "127.0.0.2:0", "metrics.address"),
+    ] {
         let change = proxy.change_to(&config(workers, metrics)).await;
-        assert_eq!(change, format!("after a restart: {key}"));
-        let warns = |line: &Value| line["level"] == "WARN" && line["keys"] == key;
+        assert_eq!(change, format!("after a restart: {keys}"));
+        let warns = |line: &Value| line["level"] == "WARN" && line["keys"] == keys;
         proxy.wait_for("a warning", warns).await;
         let (status, text) = proxy.scrape("/metrics").await;
         assert_eq!(status, 200);
