@@ -102,6 +102,8 @@
 //!   wants all of them.
 //! * **A listener's identity is its configured address** ([`state::ListenerKey`]), not its name: a listener that is
 //!   renamed keeps its socket, and one that is re-addressed binds the new address before the old one closes.
+//! * **A closing listener filters** ([`net::socket::drop_new_handshakes`]): between the last accept and the close a
+//!   client could connect, and be reset. With new SYNs dropped, the queue that is empty stays empty.
 //! * **Huge pages are off** for the process: with them resident memory grows in steps of 2 MiB, whatever is in use.
 
 #![warn(missing_docs)]
