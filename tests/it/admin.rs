@@ -93,6 +93,12 @@ async fn tunnels_come_in_pages_the_oldest_first() {
         tunnels.push(open(&proxy).await);
     }
     let all = ids(&table(&proxy, |table| total(table) == 5).await);
+    // The log may be a moment behind.
+    proxy
+        .wait_for("the last record", |line| {
+            line["message"] == "open" && all.last().is_some_and(|last| line["id"] == *last)
+        })
+        .await;
     let opened: Vec<Value> =
         proxy.log().iter().filter(|line| line["message"] == "open").map(|line| line["id"].clone()).collect();
     assert_eq!(opened, all);
