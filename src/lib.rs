@@ -40,6 +40,8 @@
 //! | 11 | [`demo`] | the main job on embedded defaults |
 //! | 12 | [`cli`] | the command line |
 //!
+//! [`cli`] stands above [`demo`] because it starts it.
+//!
 //! What flows upward flows through channels that the supervisor made; what is read at scrape time are sources that it
 //! registered with telemetry.
 //!
