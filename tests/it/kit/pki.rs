@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use tempfile::TempDir;
@@ -28,6 +28,8 @@ impl Pki {
     pub fn new() -> Pki {
         let mut params = CertificateParams::new(Vec::new()).expect("valid parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // OpenSSL takes a leaf of the same name for its own issuer.
+        params.distinguished_name.push(DnType::CommonName, "authority");
         let key = KeyPair::generate().expect("a key");
         let authority = CertifiedIssuer::self_signed(params, key).expect("a certificate");
         Pki { folder: tempfile::tempdir().expect("a folder"), authority }
@@ -52,6 +54,13 @@ impl Pki {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from(self.authority.der().to_vec())).expect("an authority");
         roots
+    }
+
+    /// The authority's certificate, in a PEM file.
+    pub fn authority_file(&self) -> PathBuf {
+        let path = self.path().join("authority.pem");
+        std::fs::write(&path, self.authority.pem()).expect("a writable folder");
+        path
     }
 
     /// Where the files are.
