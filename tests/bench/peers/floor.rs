@@ -24,7 +24,8 @@ use crate::proxies::SERVER_NAME;
 /// The first argument of a process in this role.
 pub const ROLE: &str = "floor";
 
-const SCRATCH_BYTES: usize = 64 * 1024;
+/// As longhaul.
+const SCRATCH_BYTES: usize = longhaul::tunnel::scratch::SCRATCH_BYTES;
 
 /// The arguments: the address to bind, that of the backend, which legs have TLS, the files of a chain, a key and an
 /// authority, and the number of threads.
