@@ -8,8 +8,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::config::Tcp;
 use crate::lifecycle::{Count, Permit, Permits};
 use crate::net::accept::{AcceptError, Acceptor, EXHAUSTED_PAUSE};
+use crate::net::socket;
 use crate::proxy::{Plane, Presence};
 use crate::state::Listener;
 use crate::telemetry::labels::AcceptFault;
@@ -50,6 +52,8 @@ pub struct Admission {
     pub plane: Arc<Plane>,
     /// The settings that were found last.
     pub listener: Arc<Listener>,
+    /// The options that accepted sockets inherit.
+    pub tcp: Tcp,
     /// Bounds the connections of the process.
     pub permits: Permits,
     /// Never empty.
@@ -75,7 +79,7 @@ impl Admission {
                 permit = self.permit() => permit,
             };
             match ready.and_then(|()| acceptor.accept_ready()) {
-                Ok((socket, peer)) => self.hand_over(socket, peer, permit).await,
+                Ok((socket, peer)) => self.hand_over(&acceptor, socket, peer, permit).await,
                 Err(error) => {
                     drop(permit);
                     self.rest(error).await;
@@ -95,7 +99,7 @@ impl Admission {
                 // Also over the limit: they are connected already, and not more than the kernel's queue holds.
                 Ok((socket, peer)) => {
                     let permit = self.permits.count();
-                    self.hand_over(socket, peer, permit).await;
+                    self.hand_over(acceptor, socket, peer, permit).await;
                 }
                 Err(AcceptError::Exhausted) => break,
                 // That one had gone before it was taken; the next may still be there.
@@ -113,11 +117,8 @@ impl Admission {
         self.permits.wait().await
     }
 
-    async fn hand_over(&mut self, socket: TcpStream, peer: SocketAddr, permit: Permit) {
-        // A socket that is being closed is no longer in the snapshot; it goes on with the settings that it had.
-        if let Some(listener) = self.plane.snapshot.load().listener(&self.listener.key) {
-            self.listener = listener.clone();
-        }
+    async fn hand_over(&mut self, acceptor: &Acceptor, socket: TcpStream, peer: SocketAddr, permit: Permit) {
+        self.follow(acceptor, &socket);
         let metrics = &self.listener.metrics;
         metrics.accepted.increment();
         let worker = self.choose();
@@ -125,6 +126,21 @@ impl Admission {
         let arrival = Arrival { socket, peer, listener: self.listener.clone(), presence };
         // A full inbox is a worker that is busy: waiting here leaves the rest in the kernel's queue.
         let _ = worker.arrivals.send(arrival).await;
+    }
+
+    /// Takes the settings of the present generation for the connection in hand and those to come.
+    fn follow(&mut self, acceptor: &Acceptor, socket: &TcpStream) {
+        let snapshot = self.plane.snapshot.load();
+        // A socket that is being closed is no longer in the snapshot; it goes on with the settings that it had.
+        if let Some(listener) = snapshot.listener(&self.listener.key) {
+            self.listener = listener.clone();
+        }
+        if self.tcp != snapshot.config.tcp {
+            self.tcp = snapshot.config.tcp.clone();
+            acceptor.retune(&self.tcp);
+            // It fails only for a client that has left, which others will notice.
+            let _ = socket::retune(socket, &self.tcp);
+        }
     }
 
     /// The less loaded of two workers chosen at random.

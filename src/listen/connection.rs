@@ -17,7 +17,6 @@ use super::admit::Arrival;
 use crate::config::Limits;
 use crate::lifecycle::{Phase, reached};
 use crate::net::http::MIN_BUFFER_BYTES;
-use crate::net::socket;
 use crate::net::stream::Stream;
 use crate::net::tls::{Agreed, TlsError};
 use crate::proxy::exchange::exchange;
@@ -30,9 +29,6 @@ pub async fn serve(plane: Arc<Plane>, arrival: Arrival) {
     let Arrival { socket, peer, listener, presence } = arrival;
     let snapshot = plane.snapshot.load_full();
     let Ok(tcp) = TcpStream::from_std(socket) else { return };
-    if socket::tune(&tcp, &snapshot.config.tcp).is_err() {
-        return;
-    }
     let Some((stream, tls)) = secure(&plane, &snapshot, &listener, tcp).await else { return };
     let limits = snapshot.config.limits.clone();
     drop(snapshot);

@@ -15,6 +15,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::socket;
+use crate::config::Tcp;
 
 /// How long accepting rests after descriptors or memory ran out.
 pub const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -85,6 +86,13 @@ impl Acceptor {
             other => Ok(other),
         });
         accepted.unwrap_or(Err(AcceptError::Empty))
+    }
+
+    /// Gives later connections the options of `tcp`.
+    pub fn retune(&self, tcp: &Tcp) {
+        if let Err(error) = socket::retune(self.socket.get_ref(), tcp) {
+            tracing::warn!(%error, "new connections keep the former options of [tcp]");
+        }
     }
 
     /// Lets no new connection begin; those that have begun still arrive.

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::threads::Worker;
-use crate::config::{AdminAddress, Config, Place, Problems};
+use crate::config::{AdminAddress, Config, Place, Problems, Tcp};
 use crate::lifecycle::Permits;
 use crate::listen::admit::{Admission, WorkerInbox};
 use crate::net::accept::Acceptor;
@@ -43,7 +43,13 @@ impl Listeners {
         let mut bound = Vec::new();
         for (listener, words) in snapshot.listeners.iter().zip(&snapshot.config.listeners) {
             if !self.open.contains_key(&listener.key)
-                && let Some(socket) = bind(listener.key.address, &words.address.place, &self.open, problems)
+                && let Some(socket) = bind(
+                    listener.key.address,
+                    &words.address.place,
+                    &snapshot.config.tcp,
+                    &self.open,
+                    problems,
+                )
             {
                 bound.push((listener.clone(), socket));
             }
@@ -69,6 +75,7 @@ impl Listeners {
             let admission = Admission {
                 plane: plane.clone(),
                 listener,
+                tcp: plane.snapshot.load().config.tcp.clone(),
                 permits: permits.clone(),
                 workers: workers.iter().map(|worker| worker.inbox.clone()).collect::<Vec<WorkerInbox>>(),
                 last_logged: None,
@@ -128,10 +135,11 @@ impl Listeners {
 fn bind(
     address: SocketAddr,
     place: &Place,
+    tcp: &Tcp,
     open: &BTreeMap<ListenerKey, Open>,
     problems: &mut Problems,
 ) -> Option<TcpListener> {
-    let error = match socket::listen(address) {
+    let error = match socket::listen(address, tcp) {
         Ok(listener) => return Some(listener),
         Err(error) => error,
     };
@@ -177,9 +185,12 @@ impl std::fmt::Display for AdminSocket {
 /// file.
 pub fn bind_admin(config: &Config, problems: &mut Problems) -> (Option<TcpListener>, Option<AdminSocket>) {
     let open = &BTreeMap::new();
-    let metrics = config.metrics.as_ref().and_then(|at| bind(at.value, &at.place, open, problems));
+    let metrics =
+        config.metrics.as_ref().and_then(|at| bind(at.value, &at.place, &config.tcp, open, problems));
     let admin = config.admin.as_ref().and_then(|at| match &at.value {
-        AdminAddress::Tcp(address) => bind(*address, &at.place, open, problems).map(AdminSocket::Tcp),
+        AdminAddress::Tcp(address) => {
+            bind(*address, &at.place, &config.tcp, open, problems).map(AdminSocket::Tcp)
+        }
         AdminAddress::Unix(path) => match socket::listen_unix(path) {
             Ok(listener) => Some(AdminSocket::Unix(listener)),
             Err(error) => {
