@@ -4,7 +4,6 @@
 //! `limits.head_timeout` the longest pause between two requests, too. Bodies and tunnels have their own.
 
 use std::convert::Infallible;
-use std::pin::pin;
 use std::sync::Arc;
 
 use hyper::server::conn::http1;
@@ -16,10 +15,11 @@ use tokio::sync::Notify;
 use super::admit::Arrival;
 use crate::config::Limits;
 use crate::lifecycle::{Phase, reached};
-use crate::net::http::MIN_BUFFER_BYTES;
+use crate::net::http::{MIN_BUFFER_BYTES, take_back};
 use crate::net::stream::Stream;
 use crate::net::tls::{Agreed, TlsError};
 use crate::proxy::exchange::exchange;
+use crate::proxy::websocket::Switch;
 use crate::proxy::{Caller, Plane};
 use crate::state::{Listener, Snapshot};
 use crate::telemetry::labels::{ConnectionFault, TlsResult};
@@ -64,10 +64,10 @@ async fn secure(
 }
 
 async fn serve_http1(plane: Arc<Plane>, stream: Stream, caller: Arc<Caller>, limits: &Limits) {
-    let asked = Notify::new();
+    let (asked, switch) = (Notify::new(), Switch::default());
     let service = service_fn(|request| {
         asked.notify_one();
-        let answer = exchange(plane.clone(), caller.clone(), request);
+        let answer = exchange(plane.clone(), caller.clone(), request, switch.clone());
         async { Ok::<_, Infallible>(answer.await) }
     });
     let mut builder = http1::Builder::new();
@@ -75,7 +75,7 @@ async fn serve_http1(plane: Arc<Plane>, stream: Stream, caller: Arc<Caller>, lim
     builder.max_header_size(limits.head_bytes_max);
     builder.max_buf_size(limits.head_bytes_max.max(MIN_BUFFER_BYTES));
     builder.max_headers(limits.head_fields_max);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
+    let mut connection = builder.serve_connection(TokioIo::new(stream), service);
     let mut phase = plane.phase.clone();
     let last_request = async {
         reached(&mut phase, Phase::Draining).await;
@@ -83,15 +83,28 @@ async fn serve_http1(plane: Arc<Plane>, stream: Stream, caller: Arc<Caller>, lim
         // requests of the past: for everybody else the request in hand, if there is one, is the last.
         asked.notified().await;
     };
-    let result = tokio::select! {
-        result = connection.as_mut() => result,
+    let ended = tokio::select! {
+        biased;
+        ended = &mut connection => ended,
         () = last_request => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+            Pin::new(&mut connection).graceful_shutdown();
+            (&mut connection).await
         }
+        () = switch.overdue() => return,
     };
-    if let Some(fault) = result.err().and_then(|error| fault(&error)) {
-        plane.metrics.connection_fault(&caller.listener.name, fault);
+    match ended {
+        Ok(()) => {
+            if let Some(tunnel) = switch.take() {
+                let parts = connection.into_parts();
+                let (stream, early) = take_back(parts.io, &parts.read_buf);
+                tunnel.spawn(stream, early);
+            }
+        }
+        Err(error) => {
+            if let Some(fault) = fault(&error) {
+                plane.metrics.connection_fault(&caller.listener.name, fault);
+            }
+        }
     }
 }
 

@@ -1,8 +1,14 @@
 //! HTTP/1 towards backends: hyper's client on a connection of our own.
 
-use http::{Request, Response};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::Empty;
 use hyper::body::{Body, Incoming};
-use hyper::client::conn::http1;
+use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
@@ -25,16 +31,77 @@ where
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let io = TokioIo::new(Stream::Tcp(tcp));
-    let mut builder = http1::Builder::new();
+    let (mut sender, connection) = begin(tcp, limits).await?;
+    // The connection works until the answer's body has been read or dropped.
+    tokio::spawn(connection);
+    sender.send_request(request).await.map_err(|error| classify(&error))
+}
+
+/// What became of a request to change the protocol.
+pub enum Changed {
+    /// The backend speaks the new one: the 101, the stream behind it, and what came together with it.
+    Yes(http::response::Parts, Stream, Vec<u8>),
+    /// It answered something else.
+    No(Response<Incoming>),
+}
+
+/// As [`send`], for a request that asks for another protocol (RFC 9110 7.8). The calling task drives the connection
+/// itself, so that a 101 costs no task and no channel.
+///
+/// # Errors
+/// [`Refusal::BackendClosed`] or [`Refusal::BackendSpeech`].
+pub async fn change(
+    tcp: TcpStream,
+    limits: &Limits,
+    request: Request<Empty<Bytes>>,
+) -> Result<Changed, Refusal> {
+    let (mut sender, mut connection) = begin(tcp, limits).await?;
+    let mut answer = pin!(sender.send_request(request));
+    let mut ended = None;
+    let answer = poll_fn(|context| {
+        if ended.is_none()
+            && let Poll::Ready(result) = connection.poll_without_shutdown(context)
+        {
+            ended = Some(result);
+        }
+        answer.as_mut().poll(context)
+    });
+    let answer = answer.await.map_err(|error| classify(&error))?;
+    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        if ended.is_none() {
+            tokio::spawn(connection);
+        }
+        return Ok(Changed::No(answer));
+    }
+    let end = match ended {
+        Some(end) => end,
+        None => poll_fn(|context| connection.poll_without_shutdown(context)).await,
+    };
+    end.map_err(|error| classify(&error))?;
+    let parts = connection.into_parts();
+    let (stream, early) = take_back(parts.io, &parts.read_buf);
+    Ok(Changed::Yes(answer.into_parts().0, stream, early))
+}
+
+/// A stream back from hyper, and what hyper had read ahead. The read-ahead is copied: it would keep the whole 8 KiB read
+/// buffer alive, even when it is empty.
+pub fn take_back(io: TokioIo<Stream>, read_ahead: &[u8]) -> (Stream, Vec<u8>) {
+    (io.into_inner(), read_ahead.to_vec())
+}
+
+async fn begin<B>(
+    tcp: TcpStream,
+    limits: &Limits,
+) -> Result<(SendRequest<B>, Connection<TokioIo<Stream>, B>), Refusal>
+where
+    B: Body + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let mut builder = Builder::new();
     builder.max_buf_size(limits.head_bytes_max.max(MIN_BUFFER_BYTES));
     builder.max_headers(limits.head_fields_max);
-    let (mut sender, connection) = builder.handshake(io).await.map_err(|error| classify(&error))?;
-    // The connection works until the answer's body has been read or dropped, or its socket became a tunnel.
-    tokio::spawn(async move {
-        let _ = connection.with_upgrades().await;
-    });
-    sender.send_request(request).await.map_err(|error| classify(&error))
+    builder.handshake(TokioIo::new(Stream::Tcp(tcp))).await.map_err(|error| classify(&error))
 }
 
 /// hyper takes no smaller limit.

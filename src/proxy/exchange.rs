@@ -8,16 +8,23 @@ use hyper::body::Incoming;
 use super::account::Account;
 use super::body::Body;
 use super::inbound::{self, Inbound};
-use super::{Caller, Plane, http as plain, refuse, websocket};
+use super::websocket::{self, Switch};
+use super::{Caller, Plane, http as plain, refuse};
 use crate::filter::origin;
 use crate::outcome::Refusal;
 
-/// Answers one request. Never fails: what goes wrong is an answer, too.
+/// Answers one request. Never fails: what goes wrong is an answer, too. A tunnel that begins behind the answer is left in
+/// `switch`.
 ///
 /// The future may be dropped at any time, when the client leaves: whatever was begun with a backend ends with it.
-pub async fn exchange(plane: Arc<Plane>, caller: Arc<Caller>, request: Request<Incoming>) -> Response<Body> {
+pub async fn exchange(
+    plane: Arc<Plane>,
+    caller: Arc<Caller>,
+    request: Request<Incoming>,
+    switch: Switch,
+) -> Response<Body> {
     let mut account = Account::open(plane.clone(), caller.clone(), &request);
-    match answer(&plane, caller, request, &mut account).await {
+    match answer(&plane, caller, request, &switch, &mut account).await {
         Ok(response) => response,
         Err(refusal) => {
             account.refused(&refusal);
@@ -30,6 +37,7 @@ async fn answer(
     plane: &Arc<Plane>,
     caller: Arc<Caller>,
     request: Request<Incoming>,
+    switch: &Switch,
     account: &mut Account,
 ) -> Result<Response<Body>, Refusal> {
     let inbound = inbound::read(request)?;
@@ -39,7 +47,7 @@ async fn answer(
     let snapshot = plane.snapshot.load_full();
     let route = snapshot.routes.find(&inbound.authority.host, inbound.path()).ok_or(Refusal::NoRoute)?;
     account.routed(route);
-    let Inbound { offer, head, authority, body, upgrade } = inbound;
+    let Inbound { offer, head, authority, body } = inbound;
     let Some(offer) = offer else {
         let head = inbound::rewrite(head, &authority, &caller);
         return plain::forward(plane, &snapshot, route, head, body, account).await;
@@ -51,6 +59,6 @@ async fn answer(
     // A handshake in flight counts as the tunnel that it may become.
     let permit = plane.tunnels.take().ok_or(Refusal::TunnelLimit)?;
     let head = inbound::rewrite(head, &authority, &caller);
-    let handshake = websocket::Handshake { offer, head, upgrade, permit, caller };
-    websocket::open(plane, &snapshot, route, handshake, account).await
+    let handshake = websocket::Handshake { offer, head, permit, caller };
+    websocket::open(plane, &snapshot, route, handshake, switch, account).await
 }

@@ -4,7 +4,6 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Request, Uri, Version, header};
 use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
 
 use super::Caller;
 use crate::outcome::Refusal;
@@ -23,23 +22,20 @@ pub struct Inbound {
     pub authority: Authority,
     /// The handshake, if it is one.
     pub offer: Option<Offer>,
-    /// Becomes the client's stream after a 101.
-    pub upgrade: OnUpgrade,
 }
 
 /// Reads a request's head.
 ///
 /// # Errors
 /// [`Refusal::Connect`], [`Refusal::Host`] or [`Refusal::Handshake`].
-pub fn read(mut request: Request<Incoming>) -> Result<Inbound, Refusal> {
-    let upgrade = hyper::upgrade::on(&mut request);
+pub fn read(request: Request<Incoming>) -> Result<Inbound, Refusal> {
     let (head, body) = request.into_parts();
     if head.method == Method::CONNECT {
         return Err(Refusal::Connect);
     }
     let authority = authority::read(&head).map_err(Refusal::Host)?;
     let offer = read_offer(&head).map_err(Refusal::Handshake)?;
-    Ok(Inbound { head, body, authority, offer, upgrade })
+    Ok(Inbound { head, body, authority, offer })
 }
 
 impl Inbound {

@@ -5,20 +5,21 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Request, Response, Version};
 use http_body_util::{Either, Empty, Full};
-use hyper::upgrade::OnUpgrade;
-use tokio::time::timeout;
+use tokio::sync::Notify;
+use tokio::time::sleep;
 
 use super::account::{self, Account};
 use super::body::Body;
 use super::{Caller, Plane, Presence, http as plain};
 use crate::lifecycle::Permit;
+use crate::net::stream::Stream;
 use crate::outcome::Refusal;
 use crate::proto::handshake::{Answer, Offer, write_switching};
 use crate::proto::hop;
@@ -28,7 +29,7 @@ use crate::telemetry::registry::GaugeGuard;
 use crate::tunnel::sessions::Session;
 use crate::tunnel::splice::{Leg, Splice};
 use crate::upstream::backend::Lease;
-use crate::upstream::handshake::{Reply, Switched, offer, take_stream};
+use crate::upstream::handshake::{Reply, Switched, offer};
 use crate::upstream::retry;
 
 /// A client's handshake, checked and admitted.
@@ -37,16 +38,14 @@ pub struct Handshake {
     pub offer: Offer,
     /// Its head, ready for a backend but for the handshake's own fields.
     pub head: Parts,
-    /// Becomes the client's stream after the 101.
-    pub upgrade: OnUpgrade,
     /// One of the tunnels that may be open.
     pub permit: Permit,
     /// Who asks.
     pub caller: Arc<Caller>,
 }
 
-/// Offers the handshake to a backend of the route's pool. The answer is the client's 101, behind which the tunnel
-/// begins, or whatever else the backend said.
+/// Offers the handshake to a backend of the route's pool. The answer is the client's 101, behind which the tunnel in
+/// `switch` begins, or whatever else the backend said.
 ///
 /// # Errors
 /// As [`retry::connect`] and [`offer`].
@@ -55,6 +54,7 @@ pub async fn open(
     snapshot: &Snapshot,
     route: &Arc<Route>,
     mut handshake: Handshake,
+    switch: &Switch,
     account: &mut Account,
 ) -> Result<Response<Body>, Refusal> {
     let (lease, tcp) = retry::connect(&route.pool, &snapshot.config.tcp, &plane.metrics).await?;
@@ -67,8 +67,7 @@ pub async fn open(
         Reply::Declined(response) => return Ok(plain::relay(response, route, lease, account)),
     };
     let Switched { stream, early, answer, head } = switched;
-    let beginning = Beginning {
-        upgrade: handshake.upgrade,
+    switch.set(Beginning {
         backend: Leg { stream, early, scanner: scanner(Side::Backend, &answer) },
         answer,
         lease,
@@ -77,8 +76,7 @@ pub async fn open(
         account: account.hand_over(),
         plane: plane.clone(),
         route: route.clone(),
-    };
-    tokio::spawn(beginning.finish());
+    });
     Ok(switching(head, &handshake.offer))
 }
 
@@ -96,9 +94,38 @@ fn scanner(side: Side, answer: &Answer) -> Scanner {
     if answer.unknown_extension { Scanner::blind() } else { Scanner::new(side, answer.permessage_deflate) }
 }
 
-/// A tunnel whose client has not taken its 101 yet.
-struct Beginning {
-    upgrade: OnUpgrade,
+/// Where a request leaves the tunnel that its 101 promises, for whoever owns the client's connection.
+#[derive(Clone, Default)]
+pub struct Switch(Arc<Promise>);
+
+#[derive(Default)]
+struct Promise {
+    tunnel: Mutex<Option<Beginning>>,
+    made: Notify,
+}
+
+impl Switch {
+    fn set(&self, beginning: Beginning) {
+        *self.0.tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some(beginning);
+        self.0.made.notify_one();
+    }
+
+    /// The tunnel, if the last answer was a 101.
+    pub fn take(&self) -> Option<Beginning> {
+        self.0.tunnel.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Returns when a client has not taken its 101 for as long as a backend may take to make one.
+    pub async fn overdue(&self) {
+        self.0.made.notified().await;
+        let deadline = |beginning: &Beginning| beginning.route.pool.handshake_timeout;
+        let deadline = self.0.tunnel.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(deadline);
+        sleep(deadline.unwrap_or_default()).await;
+    }
+}
+
+/// A tunnel whose client has not taken its 101 yet. Dropped, it is a handshake whose client left.
+pub struct Beginning {
     backend: Leg,
     answer: Answer,
     lease: Lease,
@@ -110,13 +137,8 @@ struct Beginning {
 }
 
 impl Beginning {
-    /// Waits for the 101 to be written, then spawns the tunnel.
-    async fn finish(mut self) {
-        let upgraded = timeout(self.route.pool.handshake_timeout, self.upgrade).await;
-        let client = upgraded.ok().and_then(Result::ok).and_then(|upgraded| take_stream(upgraded).ok());
-        let Some((stream, early)) = client else {
-            return self.account.refused(&Refusal::ClientGone);
-        };
+    /// Spawns the tunnel. `stream` is the client's, behind the 101; `early` came on it together with the handshake.
+    pub fn spawn(mut self, stream: Stream, early: Vec<u8>) {
         let client = Leg { stream, early, scanner: scanner(Side::Client, &self.answer) };
         let terms = self.route.terms.clone();
         let session = Session::new(

@@ -6,17 +6,16 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use http_body_util::Empty;
 use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::config::Limits;
-use crate::net::http as client;
+use crate::net::http::{Changed, change};
 use crate::net::stream::Stream;
-use crate::outcome::{ConnectError, Refusal};
+use crate::outcome::Refusal;
 use crate::proto::handshake::{Answer, Offer};
 
 /// What a backend made of an offer.
@@ -52,27 +51,13 @@ pub async fn offer(
     deadline: Duration,
 ) -> Result<Reply, Refusal> {
     let exchange = async {
-        let mut response = client::send(tcp, limits, request).await?;
-        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(Reply::Declined(response));
+        match change(tcp, limits, request).await? {
+            Changed::No(response) => Ok(Reply::Declined(response)),
+            Changed::Yes(head, stream, early) => {
+                let answer = offer.check_answer(&head).map_err(Refusal::Answer)?;
+                Ok(Reply::Switched(Switched { stream, early, answer, head }))
+            }
         }
-        let upgrade = hyper::upgrade::on(&mut response);
-        let (head, _) = response.into_parts();
-        let answer = offer.check_answer(&head).map_err(Refusal::Answer)?;
-        let upgraded = upgrade.await.map_err(|_| Refusal::BackendClosed)?;
-        let (stream, early) = take_stream(upgraded)?;
-        Ok(Reply::Switched(Switched { stream, early, answer, head }))
     };
     timeout(deadline, exchange).await.unwrap_or(Err(Refusal::BackendTimeout))
-}
-
-/// Takes the stream back from hyper, and what hyper had read ahead. The read-ahead is copied: it would keep the whole
-/// 8 KiB read buffer alive, even when it is empty.
-///
-/// # Errors
-/// [`Refusal::Unreachable`] when hyper had another kind of stream, which cannot be.
-pub fn take_stream(upgraded: hyper::upgrade::Upgraded) -> Result<(Stream, Vec<u8>), Refusal> {
-    let parts =
-        upgraded.downcast::<TokioIo<Stream>>().map_err(|_| Refusal::Unreachable(ConnectError::Other))?;
-    Ok((parts.io.into_inner(), parts.read_buf.to_vec()))
 }
