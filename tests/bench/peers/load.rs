@@ -42,6 +42,8 @@ pub struct Figure {
     pub value: f64,
     /// Round trips, in microseconds, sorted.
     pub latencies: Vec<f64>,
+    /// Kernel memory of one of a tunnel's four sockets (the client's, the proxy's two, the backend's), in bytes.
+    pub socket_bytes: Option<f64>,
     /// The share of tunnels that ended without the backend's Close frame.
     pub untidy: f64,
 }
@@ -138,11 +140,13 @@ impl Load {
     async fn idle(&self, entrance: Entrance, proxy: &Proxy) -> io::Result<Figure> {
         let _warm_up = open_many(&entrance, WARM_UP_TUNNELS).await?;
         tokio::time::sleep(SETTLE).await;
-        let before = proxy.process.resident_bytes();
+        let before = (proxy.process.resident_bytes(), slab_bytes());
         let _tunnels = open_many(&entrance, self.idle_tunnels).await?;
         tokio::time::sleep(SETTLE).await;
-        let grown = proxy.process.resident_bytes() - before;
-        Ok(Figure { value: grown / 1024.0 / self.idle_tunnels as f64, ..Figure::default() })
+        let count = self.idle_tunnels as f64;
+        let value = (proxy.process.resident_bytes() - before.0) / 1024.0 / count;
+        let socket_bytes = Some((slab_bytes() - before.1) / 4.0 / count);
+        Ok(Figure { value, socket_bytes, ..Figure::default() })
     }
 
     async fn rest(&self, entrance: Entrance, proxy: &Proxy) -> io::Result<Figure> {
@@ -190,7 +194,8 @@ impl Load {
         let mut latencies = tally.latencies.take();
         latencies.sort_by(f64::total_cmp);
         let untidy = tally.untidy.get() as f64 / tally.turns.get() as f64;
-        Ok(Figure { value: cpu.as_secs_f64() * 1e6 / done as f64, latencies, untidy })
+        let value = cpu.as_secs_f64() * 1e6 / done as f64;
+        Ok(Figure { value, latencies, untidy, ..Figure::default() })
     }
 }
 
@@ -320,6 +325,13 @@ async fn open_many(entrance: &Entrance, count: usize) -> io::Result<Vec<Tunnel>>
         ended??;
     }
     Ok(opened.take())
+}
+
+/// What the kernel has allocated in small objects, of which sockets are made.
+fn slab_bytes() -> f64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("Slab:")?.trim().strip_suffix(" kB"));
+    line.and_then(|kib| kib.trim().parse::<f64>().ok()).unwrap_or_default() * 1024.0
 }
 
 /// Deals `tunnels` out to `hands` clients.

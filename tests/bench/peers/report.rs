@@ -16,12 +16,13 @@ pub struct Report<'r> {
     kinds: &'r [Kind],
     latencies: String,
     untidy: String,
+    sockets: String,
 }
 
 impl<'r> Report<'r> {
     /// A report on `kinds`.
     pub fn new(site: &'r Site, kinds: &'r [Kind]) -> Report<'r> {
-        Report { site, kinds, latencies: String::new(), untidy: String::new() }
+        Report { site, kinds, latencies: String::new(), untidy: String::new(), sockets: String::new() }
     }
 
     /// Machine, versions, and the head of the table.
@@ -59,11 +60,18 @@ impl<'r> Report<'r> {
         for (index, kind) in self.kinds.iter().enumerate() {
             self.note_latencies(case, *kind, rounds, index);
             self.note_untidy(case, *kind, rounds, index);
+            self.note_sockets(case, *kind, rounds, index);
         }
     }
 
     /// What else was seen. Latencies are for information: they depend on what else the machine does.
     pub fn notes(&self) {
+        if !self.sockets.is_empty() {
+            println!(
+                "\nKernel memory (slab) of one idle socket, of which a tunnel has two in the proxy:\n\n{}",
+                self.sockets
+            );
+        }
         if !self.untidy.is_empty() {
             println!("\nTunnels that ended without the backend's Close frame:\n\n{}", self.untidy);
         }
@@ -93,6 +101,14 @@ impl<'r> Report<'r> {
         if worst > 0.0 {
             let (name, share) = (kind.name(), worst * 100.0);
             let _ = writeln!(self.untidy, "* {}, {name}: up to {share:.2}% a round", case.title);
+        }
+    }
+
+    fn note_sockets(&mut self, case: &Case, kind: Kind, rounds: &[Round], index: usize) {
+        let figures = rounds.iter().filter_map(|round| round.get(index)?.as_ref());
+        for bytes in figures.filter_map(|figure| figure.socket_bytes) {
+            let (name, kib) = (kind.name(), bytes / 1024.0);
+            let _ = writeln!(self.sockets, "* {}, {name}: {kib:.2} KiB", case.title);
         }
     }
 
