@@ -158,6 +158,14 @@ impl Chain {
 
     /// Makes all lines one, with `member` at the end.
     fn append(self, headers: &mut HeaderMap, member: Vec<u8>) {
+        let value = HeaderValue::try_from(self.joined(headers, &member)).or_else(|_| member.try_into());
+        match value {
+            Ok(value) => headers.insert(self.name(), value),
+            Err(_) => headers.remove(self.name()),
+        };
+    }
+
+    fn joined(self, headers: &HeaderMap, member: &[u8]) -> Vec<u8> {
         let mut bytes = member.len();
         let mut members: Vec<&[u8]> = self
             .newest_first(headers)
@@ -167,12 +175,8 @@ impl Chain {
             })
             .collect();
         members.reverse();
-        members.push(&member);
-        let joined = HeaderValue::from_bytes(&members.join(&b", "[..]));
-        match joined.or_else(|_| HeaderValue::from_bytes(&member)) {
-            Ok(value) => headers.insert(self.name(), value),
-            Err(_) => headers.remove(self.name()),
-        };
+        members.push(member);
+        members.join(&b", "[..])
     }
 }
 

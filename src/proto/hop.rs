@@ -23,6 +23,11 @@ use http::header::{
 
 use super::{forwarded, list};
 
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_AUTHENTICATION_INFO: HeaderName = HeaderName::from_static("proxy-authentication-info");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
 /// Removes from `headers` what must not be passed on. To be called before the proxy adds fields of its own:
 /// a client cannot name those away then.
 pub fn strip(headers: &mut HeaderMap) {
@@ -41,7 +46,7 @@ pub fn strip(headers: &mut HeaderMap) {
     for name in [CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, UPGRADE] {
         headers.remove(name);
     }
-    for name in ["http2-settings", "keep-alive", "proxy-authentication-info", "proxy-connection"] {
+    for name in [HTTP2_SETTINGS, KEEP_ALIVE, PROXY_AUTHENTICATION_INFO, PROXY_CONNECTION] {
         headers.remove(name);
     }
 }

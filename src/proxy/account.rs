@@ -30,10 +30,8 @@ struct Facts {
     begun: Instant,
     client: IpAddr,
     is_websocket: bool,
-    method: http::Method,
-    host: Option<String>,
-    /// Without the query, which may hold secrets.
-    path: String,
+    /// Missing when no records were written as the request came.
+    target: Option<Target>,
     route: Option<Arc<Route>>,
     backend: Option<Arc<Backend>>,
 }
@@ -41,19 +39,13 @@ struct Facts {
 impl Account {
     /// Opens the account of `request`.
     pub fn open<B>(plane: Arc<Plane>, caller: Arc<Caller>, request: &Request<B>) -> Account {
-        let headers = request.headers();
         let trusted = &caller.listener.trusted_networks;
-        let host = request.uri().authority().map(|authority| authority.as_str().to_string());
-        let host_field =
-            || Some(String::from_utf8_lossy(headers.get(http::header::HOST)?.as_bytes()).into_owned());
         let facts = Facts {
             id: Id::next(),
             begun: Instant::now(),
-            client: forwarded::client_address(headers, caller.peer.ip(), trusted),
+            client: forwarded::client_address(request.headers(), caller.peer.ip(), trusted),
             is_websocket: false,
-            method: request.method().clone(),
-            host: host.or_else(host_field),
-            path: request.uri().path().to_string(),
+            target: plane.access.is_on().then(|| Target::of(request)),
             route: None,
             backend: None,
             plane,
@@ -144,6 +136,23 @@ impl Drop for Account {
     }
 }
 
+/// What was asked for, as records show it. Copied: a part of the head would keep all of it alive.
+struct Target {
+    method: http::Method,
+    host: Option<String>,
+    /// Without the query, which may hold secrets.
+    path: String,
+}
+
+impl Target {
+    fn of<B>(request: &Request<B>) -> Target {
+        let host = request.uri().authority().map(|authority| authority.as_str().to_string());
+        let field = || request.headers().get(http::header::HOST);
+        let host = host.or_else(|| Some(String::from_utf8_lossy(field()?.as_bytes()).into_owned()));
+        Target { method: request.method().clone(), host, path: request.uri().path().to_string() }
+    }
+}
+
 impl Facts {
     fn count(&self, outcome: &Outcome<'_>) {
         let route = self.route.as_ref().map_or("", |route| &route.terms.route);
@@ -161,8 +170,9 @@ impl Facts {
             record.show("peer", self.caller.peer.ip());
         }
         record.maybe("tls", self.caller.tls.map(|tls| tls.version));
-        record.text("method", self.method.as_str());
-        record.maybe("host", self.host.as_deref()).text("path", &self.path);
+        if let Some(Target { method, host, path }) = &self.target {
+            record.text("method", method.as_str()).maybe("host", host.as_deref()).text("path", path);
+        }
         record.maybe("route", self.route.as_ref().map(|route| &*route.terms.route));
         record.maybe("backend", self.backend.as_ref().map(|backend| &*backend.label));
     }

@@ -67,9 +67,14 @@ impl AccessLog {
         AccessLog { sink }
     }
 
+    /// Whether records are written now: what only they need must not be gathered else.
+    pub fn is_on(&self) -> bool {
+        self.sink.wants_access()
+    }
+
     /// Writes the record that `fill` makes; where none is wanted, `fill` is not called.
     pub fn write(&self, message: &'static str, fill: impl FnOnce(&mut Record)) {
-        if !self.sink.wants_access() {
+        if !self.is_on() {
             return;
         }
         let mut record = Record { fields: Map::new() };
