@@ -105,6 +105,9 @@ fn check(path: &Path, format: Format) -> ExitCode {
     match (built, format) {
         (Ok(snapshot), Format::Text) => {
             let config = &snapshot.config;
+            if !config.warnings.is_empty() {
+                show(&config.warnings);
+            }
             let counts = [
                 count(config.listeners.len(), "listener"),
                 count(config.routes.len(), "route"),
@@ -112,7 +115,7 @@ fn check(path: &Path, format: Format) -> ExitCode {
             ];
             print(&format!("{} is good: {}\n", path.display(), counts.join(", ")))
         }
-        (Ok(_), Format::Json) => print("[]\n"),
+        (Ok(snapshot), Format::Json) => print(&(snapshot.config.warnings.to_json() + "\n")),
         (Err(problems), Format::Text) => report(&problems),
         (Err(problems), Format::Json) => {
             print(&(problems.to_json() + "\n"));
@@ -185,9 +188,13 @@ fn print(text: &str) -> ExitCode {
 }
 
 fn report(problems: &Problems) -> ExitCode {
+    show(problems);
+    ExitCode::from(EXIT_CONFIG)
+}
+
+fn show(problems: &Problems) {
     let color = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let _ = writeln!(io::stderr(), "{}", problems.render(color));
-    ExitCode::from(EXIT_CONFIG)
 }
 
 fn fail(message: &str) -> ExitCode {

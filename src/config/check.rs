@@ -50,6 +50,7 @@ pub fn check(words: FileWords, reader: &mut Reader) -> Option<Config> {
         listeners: listeners?,
         routes: routes?,
         pools: pools?,
+        warnings: reader.warnings(),
         sources: reader.problems().sources().clone(),
         watched: reader.watched().clone(),
     })

@@ -63,6 +63,7 @@ impl Change {
             listeners,
             routes,
             pools,
+            warnings: _,
             sources: _,
             watched: _,
         } = new;

@@ -41,7 +41,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use diff::Change;
-pub use problem::{Place, Problem, Problems, Sources};
+pub use problem::{Place, Problem, Problems, Severity, Sources};
 pub use watched::Watched;
 
 /// A value and where it was written. Equal values are equal wherever they stand.
@@ -75,6 +75,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// Pools by name.
     pub pools: BTreeMap<String, Pool>,
+    /// What is valid and dangerous.
+    pub warnings: Problems,
     /// The text behind every [`Place`].
     pub sources: Sources,
     /// The files that it was made of. They can differ between equal configurations: an included file may have moved.

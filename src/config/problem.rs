@@ -2,6 +2,8 @@
 //!
 //! Problems are collected, never thrown one at a time: an operator who corrects a file should need one round.
 //! They are kept in file order and bounded: the first [`LISTED_MAX`] are kept, the rest are counted.
+//!
+//! Warnings are the same in all but their weight: a configuration that has some is accepted nevertheless.
 
 mod json;
 
@@ -49,9 +51,30 @@ pub struct Problem {
     pub remedy: String,
 }
 
+/// What a list of problems means for the configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Severity {
+    /// It is refused.
+    #[default]
+    Error,
+    /// It is accepted, and the operator should know.
+    Warning,
+}
+
+impl Severity {
+    /// The word for one of the list.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
 /// Everything that is wrong, in the order of the files and in each of them. Displayed with the offending lines; see [`Problems::render`].
 #[derive(Clone, Debug, Default)]
 pub struct Problems {
+    severity: Severity,
     listed: Vec<Problem>,
     unlisted: usize,
     sources: Sources,
@@ -62,6 +85,11 @@ impl Problems {
     /// No problems yet, in these texts.
     pub fn new(sources: Sources) -> Self {
         Self { sources, ..Self::default() }
+    }
+
+    /// These problems as warnings, in these texts.
+    pub(super) fn into_warnings(self, sources: Sources) -> Self {
+        Self { severity: Severity::Warning, sources, ..self }
     }
 
     /// Adds a problem at its place in file order. Problems without a place come first.
@@ -125,8 +153,12 @@ impl Problems {
         if self.unlisted > 0 {
             text.push_str(&format!("{} more are not listed\n", self.unlisted));
         }
+        let noun = match self.severity {
+            Severity::Error => "problem",
+            Severity::Warning => "warning",
+        };
         let plural = if self.len() == 1 { "" } else { "s" };
-        text.push_str(&format!("{} problem{plural}", self.len()));
+        text.push_str(&format!("{} {noun}{plural}", self.len()));
         let places = self.listed.iter().map(|problem| &problem.place);
         let names: BTreeSet<&str> = places.filter_map(|place| self.sources.name(place)).collect();
         match (names.first().copied().or(self.sources.first_name()), names.len()) {
@@ -138,7 +170,11 @@ impl Problems {
     }
 
     fn group<'a>(&'a self, problem: &'a Problem) -> Group<'a> {
-        let mut group = Group::with_title(Level::ERROR.primary_title(&problem.message));
+        let level = match self.severity {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+        };
+        let mut group = Group::with_title(level.primary_title(&problem.message));
         if let Some(line) = self.sources.line(&problem.place) {
             // Only the line itself is handed over: the renderer's work must not grow with the file.
             group = group.element(
@@ -323,6 +359,17 @@ error: cannot read a.toml
 
 1 problem";
         assert_eq!(problems.to_string(), expected);
+    }
+
+    #[test]
+    fn warnings_say_so() {
+        let mut sources = Sources::default();
+        let source = Some(sources.add("a.toml", "one = 1\n"));
+        let mut problems = Problems::default();
+        problems.push(Place { source, span: 0..3 }, "this is dangerous", "write that");
+        let text = problems.into_warnings(sources).render(false);
+        assert!(text.starts_with("warning: this is dangerous\n --> a.toml:1:1\n"), "{text}");
+        assert!(text.ends_with("= help: write that\n\n1 warning in a.toml"), "{text}");
     }
 
     #[test]

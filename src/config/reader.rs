@@ -44,6 +44,8 @@ pub enum Found<T> {
 #[derive(Debug, Default)]
 pub struct Reader {
     problems: Problems,
+    /// What is valid and dangerous.
+    warnings: Problems,
     /// One for each source, in their order; the last is being read.
     texts: Vec<Text>,
     /// Something that belongs to the configuration could not be read.
@@ -166,6 +168,16 @@ impl Reader {
             }
             self.problems.push(place.clone(), message, remedy);
         }
+    }
+
+    /// Notes something that is written, valid and dangerous.
+    pub fn warn(&mut self, place: &Place, message: impl Into<String>, remedy: impl Into<String>) {
+        self.warnings.push(place.clone(), message, remedy);
+    }
+
+    /// The warnings so far.
+    pub(super) fn warnings(&self) -> Problems {
+        self.warnings.clone().into_warnings(self.problems.sources().clone())
     }
 
     /// Reports something that its file should have and has not.

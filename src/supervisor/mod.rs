@@ -125,6 +125,7 @@ impl Supervisor {
             return Err(StartError::Bind(problems));
         }
 
+        reload::warn(&config);
         let bounds = limits::derive(&config.limits, descriptors);
         let connections = Permits::new(bounds.connections_max);
         let (phase, phase_receiver) = phases();

@@ -116,6 +116,7 @@ impl Supervisor {
         // What only it held is gone before it is asked what is still there.
         drop(previous);
         self.apply(&snapshot);
+        warn(&snapshot.config);
         if !change.needs_restart.is_empty() {
             let keys = change.needs_restart.join(", ");
             tracing::warn!(keys, "these keys have changed and take effect only after a restart");
@@ -135,6 +136,14 @@ impl Supervisor {
         let live = self.registry.backends();
         let live: HashSet<_> = live.iter().map(|backend| (&*backend.pool, &*backend.label)).collect();
         self.plane.metrics.forget(|pool, backend| live.contains(&(pool, backend)));
+    }
+}
+
+/// Says what is valid and dangerous.
+pub(super) fn warn(config: &Config) {
+    for warning in config.warnings.iter() {
+        let place = config.sources.describe(&warning.place).unwrap_or_default();
+        tracing::warn!(place, remedy = warning.remedy, "configuration accepted, but {}", warning.message);
     }
 }
 

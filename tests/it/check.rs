@@ -55,7 +55,7 @@ fn every_problem_is_told_for_people_and_for_programs() {
     let problems: Vec<Value> = serde_json::from_slice(&output.stdout).expect("a JSON array");
     assert_eq!(problems.len(), 3);
     let expected = json!({
-        "file": "a.toml", "line": 5, "column": 8, "end_line": 5, "end_column": 11,
+        "level": "error", "file": "a.toml", "line": 5, "column": 8, "end_line": 5, "end_column": 11,
         "message": "there is no pool `b`", "remedy": "write `a`, or add `[pools.b]`",
     });
     assert_eq!(problems[2], expected);

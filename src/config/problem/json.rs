@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::{Place, Problem, Problems};
 
 impl Problems {
-    /// The listed problems as a JSON array, one entry a line. An entry has `file`, `line`, `column`,
-    /// `end_line`, `end_column`, `message` and `remedy`. Lines and columns are numbers from 1, columns count
+    /// The listed problems as a JSON array, one entry a line. An entry has `level` (`error` or `warning`), `file`,
+    /// `line`, `column`, `end_line`, `end_column`, `message` and `remedy`. Lines and columns are numbers from 1, columns count
     /// characters, the end is the first character behind; all four are null for a problem without a place, such
     /// as a file that cannot be read.
     pub fn to_json(&self) -> String {
@@ -24,6 +24,7 @@ impl Problems {
         let (line, column) = self.sources.line_column(place);
         let (end_line, end_column) = self.sources.line_column(&end);
         json!({
+            "level": self.severity.label(),
             "file": self.sources.name(place).or(self.sources.first_name()),
             "line": number(line),
             "column": number(column),
@@ -50,9 +51,9 @@ mod tests {
         problems.push(Place { source, span: 9..12 }, "this, too", "write this");
         problems.push(Place::default(), "nowhere", "look");
         let expected = r#"[
-{"file":"a.toml","line":null,"column":null,"end_line":null,"end_column":null,"message":"nowhere","remedy":"look"},
-{"file":"b.toml","line":1,"column":5,"end_line":3,"end_column":2,"message":"this is \"wrong\"","remedy":"write that"},
-{"file":"b.toml","line":2,"column":3,"end_line":2,"end_column":6,"message":"this, too","remedy":"write this"}
+{"level":"error","file":"a.toml","line":null,"column":null,"end_line":null,"end_column":null,"message":"nowhere","remedy":"look"},
+{"level":"error","file":"b.toml","line":1,"column":5,"end_line":3,"end_column":2,"message":"this is \"wrong\"","remedy":"write that"},
+{"level":"error","file":"b.toml","line":2,"column":3,"end_line":2,"end_column":6,"message":"this, too","remedy":"write this"}
 ]"#;
         assert_eq!(problems.to_json(), expected);
         assert_eq!(Problems::default().to_json(), "[]");
