@@ -18,7 +18,7 @@ use super::file::{
 use super::problem::shown;
 use super::reader::{Found, Reader};
 use super::shape::Need;
-use super::syntax::Name;
+use super::syntax::{FilePath, Name};
 use super::words::List;
 use super::{
     AdminAddress, At, Certificate, Config, Drain, HostMatch, Limits, Listener, Log, PathMatch, Pem, Place,
@@ -189,16 +189,17 @@ fn listeners(
 fn tls(words: TlsWords, reader: &mut Reader) -> Option<Tls> {
     let certificates = all(words.certificates.written()?.value.0.into_iter().map(|words| {
         let CertificateWords { cert, key } = words.value;
-        let [cert, key] = [cert, key].map(|path| {
-            path.written().map(|At { value, place }| {
-                let path = reader.path(value.0, &place);
-                reader.watched().files.insert(path.clone());
-                At { value: Pem::File(path), place }
-            })
-        });
+        let [cert, key] = [cert, key].map(|path| path.written().map(|path| pem(path, reader)));
         Some(Certificate { cert: cert?, key: key? })
     }));
     Some(Tls { certificates: certificates?, min_version: words.min_version.or(defaults::TLS_MIN_VERSION)? })
+}
+
+/// A PEM file, which is watched from now on.
+fn pem(At { value, place }: At<FilePath>, reader: &mut Reader) -> At<Pem> {
+    let path = reader.path(value.0, &place);
+    reader.watched().files.insert(path.clone());
+    At { value: Pem::File(path), place }
 }
 
 fn routes(

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::file::Verify;
 use super::{Balance, LogFormat, LogLevel, TlsVersion};
 
 /// `server.workers`: one worker per core.
@@ -37,7 +38,7 @@ pub const LOG_LEVEL: LogLevel = LogLevel::Info;
 /// `log.access`
 pub const LOG_ACCESS: bool = true;
 
-/// `listeners.tls.min_version`
+/// `listeners.tls.min_version`, `pools.NAME.tls.min_version`
 pub const TLS_MIN_VERSION: TlsVersion = TlsVersion::V1_2;
 
 /// `routes.idle_timeout`: longer than any heartbeat in use.
@@ -49,6 +50,8 @@ pub const HALF_CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 pub const BALANCE: Balance = Balance::LeastConnections;
 /// `pools.NAME.backends`: the weight of a backend that is only an address.
 pub const WEIGHT: u32 = 1;
+/// `pools.NAME.tls.verify`
+pub const VERIFY: Verify = Verify::Full;
 /// `pools.NAME.health.interval`
 pub const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
 /// `pools.NAME.health.timeout`

@@ -12,7 +12,7 @@ use toml::de::DeValue;
 
 use super::reader::{Found, Reader, Word, words};
 use super::shape::Shape;
-use super::syntax::{FilePath, Name, ProbePath};
+use super::syntax::{FilePath, Name, ProbePath, ServerName};
 use super::units::{Delay, IdleTimeout, KernelTimer, Size, Timeout};
 use super::words::{Auto, List, Named, Number, Off, choices};
 use super::{
@@ -200,6 +200,8 @@ words! {
         optional balance: Balance,
         /// The backends, at least one: `"host:port"`, or a table with a weight.
         required backends: List<BackendWords, 1>,
+        /// TLS towards the backends; absent: plain text.
+        optional tls: PoolTlsWords,
         /// How backends are probed; absent: not at all.
         optional health: HealthWords,
         /// From the first packet to an established connection, up to 7d; default 2s.
@@ -208,6 +210,24 @@ words! {
         optional handshake_timeout: Timeout,
         /// From a plain request's last byte to the head of its answer, up to 7d; default 60s.
         optional response_timeout: Timeout,
+    }
+}
+
+words! {
+    /// `pools.NAME.tls`
+    struct PoolTlsWords = "`pools.NAME.tls`" {
+        /// The PEM file of the authorities that certificates of backends must come from; absent: the system's.
+        optional ca: FilePath,
+        /// The name that is asked for (SNI) and verified; absent: the host of each backend's address.
+        optional server_name: ServerName,
+        /// The PEM file of longhaul's own chain, leaf first, for backends that ask for one; absent: none is shown.
+        optional cert: FilePath,
+        /// The PEM file of its key; required with `cert`.
+        optional key: FilePath,
+        /// `"full"`, or `"none"`, with which anybody may pose as a backend; default full.
+        optional verify: Verify,
+        /// The oldest version that is spoken, `"1.2"` or `"1.3"`; default 1.2.
+        optional min_version: TlsVersion,
     }
 }
 
@@ -271,6 +291,16 @@ pub enum ProbeKind {
     Http,
 }
 
+/// `pools.NAME.tls.verify`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verify {
+    /// The chain, the names and the dates of a backend's certificate.
+    Full,
+    /// Nothing of it.
+    None,
+}
+
+choices!(Verify { "full" => Self::Full, "none" => Self::None, });
 choices!(ProbeKind { "tcp" => Self::Tcp, "http" => Self::Http, });
 choices!(LogFormat { "json" => Self::Json, "text" => Self::Text, });
 choices!(LogLevel {

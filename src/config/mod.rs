@@ -292,14 +292,40 @@ pub struct Pool {
     pub balance: Balance,
     /// At least one, addresses unique.
     pub backends: Vec<Backend>,
+    /// `None` speaks plain text to them.
+    pub tls: Option<At<PoolTls>>,
     /// `None` never probes: backends count as up.
     pub health: Option<Health>,
-    /// From the first packet to an established connection, for each backend tried.
+    /// From the first packet to an established connection, TLS included, for each backend tried.
     pub connect_timeout: Duration,
     /// From the request to the head of the answer of a WebSocket handshake, for each backend tried.
     pub handshake_timeout: Duration,
     /// The longest silence between a plain HTTP request's last byte and the head of its answer.
     pub response_timeout: Duration,
+}
+
+/// `pools.NAME.tls`: TLS towards backends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolTls {
+    /// Whose certificates are believed.
+    pub trust: Trust,
+    /// The name that is asked for and verified, in lower case, or an IP address; `None` is each backend's host.
+    pub server_name: Option<String>,
+    /// What is shown to a backend that asks for it.
+    pub certificate: Option<Certificate>,
+    /// The oldest version that is spoken.
+    pub min_version: TlsVersion,
+}
+
+/// Whose certificates are believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// Those of the authorities that the system trusts.
+    System,
+    /// Those of the authorities in this PEM.
+    Authorities(At<Pem>),
+    /// Anybody's.
+    Anyone,
 }
 
 /// How a pool chooses.

@@ -171,7 +171,8 @@ mod tests {
             (" }\n[[routes]]\nname = \"a\"\npool = \"a\"\n", defaults(&at("routes")["items"]), "\n"),
             ("\n[pools.a]\n", defaults(pool), "\n"),
             ("\nbackends = [{ address = \"a:1\", ", defaults(backend), ", "),
-            (" }]\nhealth = { kind = \"tcp\", ", defaults(&pool["properties"]["health"]), ", "),
+            (" }]\ntls = { ", defaults(&pool["properties"]["tls"]), ", "),
+            (" }\nhealth = { kind = \"tcp\", ", defaults(&pool["properties"]["health"]), ", "),
         ];
         let drain = defaults(&at("server")["properties"]["drain"]).join(", ");
         let config = |write: bool| {

@@ -36,6 +36,10 @@ pub struct Name(pub String);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilePath(pub String);
 
+/// The name of a backend in TLS: a host name in lower case, or an IP address, IPv6 without brackets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerName(pub String);
+
 /// What a probe asks for: a path, perhaps with a query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProbePath(pub String);
@@ -66,6 +70,7 @@ macro_rules! text_words {
 text_words! {
     Name = "a name", name;
     FilePath = "a path", file_path;
+    ServerName = "a name such as chat.example.com", server_name;
     ProbePath = "a path that begins with /", probe_path;
     SocketAddr = "an IP address and a port", socket_address;
     AdminAddress = "an address such as 127.0.0.1:9900 or unix:/run/longhaul/admin.sock", admin_address;
@@ -105,6 +110,23 @@ fn host(text: &str) -> Result<HostMatch, Wrong> {
     if text == "*" {
         return wrong(text, "is not a host", "leave `host` out to serve every host");
     }
+    only_host(text)?;
+    match text.strip_prefix("*.") {
+        Some(below) => Ok(HostMatch::Below(host_name(below)?)),
+        None => Ok(HostMatch::Exact(without_brackets(&host_name(text)?).to_owned())),
+    }
+}
+
+fn server_name(text: &str) -> Result<ServerName, Wrong> {
+    if text.contains('*') {
+        return wrong(text, "is not one name", "write a name that the certificates of all backends are for");
+    }
+    only_host(text)?;
+    Ok(ServerName(without_brackets(&host_name(text)?).to_owned()))
+}
+
+/// Refuses what is more than a host, or an IPv6 address that could be.
+fn only_host(text: &str) -> Result<(), Wrong> {
     if let Some((_, rest)) = text.split_once("://") {
         return wrong(text, "is a URL", write(without_port(authority(rest))));
     }
@@ -114,10 +136,7 @@ fn host(text: &str) -> Result<HostMatch, Wrong> {
     if without_port(text) != text {
         return wrong(text, "has a port", write(without_port(text)));
     }
-    match text.strip_prefix("*.") {
-        Some(below) => Ok(HostMatch::Below(host_name(below)?)),
-        None => Ok(HostMatch::Exact(without_brackets(&host_name(text)?).to_owned())),
-    }
+    Ok(())
 }
 
 fn path(text: &str) -> Result<PathMatch, Wrong> {

@@ -171,6 +171,11 @@ fn the_full_example_shows_the_defaults() {
     let min_version = |config: &Config| config.listeners[0].tls.as_ref().unwrap().min_version;
     assert_eq!(min_version(&full), min_version(&short));
     assert_eq!(full.pools["chat"].health, short.pools["p"].health);
+    let tls = parse(&[LISTENER, ROUTE, POOL, "tls = {}\n"].concat()).unwrap();
+    let [full, short] = [&full.pools["chat"], &tls.pools["p"]].map(|pool| &pool.tls.as_ref().unwrap().value);
+    assert_eq!(full.min_version, short.min_version);
+    assert_eq!(short.trust, Trust::System);
+    assert!(matches!(full.trust, Trust::Authorities(_)));
 }
 
 #[test]
@@ -203,6 +208,35 @@ fn the_full_example_means_what_it_says() {
     assert_eq!(addresses, ["10.0.0.11:8080", "chat.internal:8080", "[fd00::12]:8080"]);
     assert_eq!(backends[2].address.value.host, "fd00::12");
     assert_eq!(backends.iter().map(|backend| backend.weight).collect::<Vec<_>>(), [1, 1, 2]);
+}
+
+#[test]
+fn tls_to_backends() {
+    let pool = |tls: &str| {
+        let mut config = parse(&[LISTENER, ROUTE, POOL, tls, "\n"].concat()).unwrap();
+        (config.pools.remove("p").unwrap().tls, config.warnings, config.watched.files)
+    };
+    let file =
+        |name: &str| At { value: Pem::File(Path::new("/etc/longhaul").join(name)), place: Place::default() };
+    let (tls, warnings, watched) =
+        pool(r#"tls = { ca = "ca.pem", cert = "own/a.pem", key = "/a.key", server_name = "A.Example." }"#);
+    let tls = tls.unwrap().value;
+    assert_eq!(tls.trust, Trust::Authorities(file("ca.pem")));
+    assert_eq!(tls.certificate, Some(Certificate { cert: file("own/a.pem"), key: file("/a.key") }));
+    assert_eq!(tls.server_name.as_deref(), Some("a.example"));
+    assert!(warnings.is_empty());
+    let expected = ["/a.key", "/etc/longhaul/ca.pem", "/etc/longhaul/own/a.pem"];
+    assert!(watched.iter().map(|path| path.to_str().unwrap()).eq(expected));
+
+    let (tls, ..) = pool(r#"tls = { server_name = "[::1]", min_version = "1.3" }"#);
+    let tls = tls.unwrap().value;
+    assert_eq!((tls.server_name.as_deref(), tls.min_version), (Some("::1"), TlsVersion::V1_3));
+
+    let (tls, warnings, _) = pool(r#"tls = { verify = "none" }"#);
+    assert_eq!(tls.unwrap().value.trust, Trust::Anyone);
+    let [warning] = warnings.iter().as_slice() else { panic!("{warnings}") };
+    assert_eq!(warnings.sources().line_column(&warning.place), (9, 18));
+    assert!(warning.message.contains("not verified"), "{}", warning.message);
 }
 
 #[test]

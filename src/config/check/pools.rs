@@ -2,12 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Unique, all, free_name};
-use crate::config::file::{BackendWords, HealthWords, PoolWords, ProbeKind};
+use super::{Unique, all, free_name, pem};
+use crate::config::file::{BackendWords, HealthWords, PoolTlsWords, PoolWords, ProbeKind, Verify};
 use crate::config::problem::{nearest, one_of, shown};
 use crate::config::reader::{Found, Reader};
 use crate::config::words::{List, Named};
-use crate::config::{At, Backend, BackendAddress, Health, HealthKind, Pool, defaults, syntax};
+use crate::config::{
+    At, Backend, BackendAddress, Certificate, Health, HealthKind, Pem, Place, Pool, PoolTls, Trust, defaults,
+    syntax,
+};
 
 pub fn pools(words: Found<Named<PoolWords>>, reader: &mut Reader) -> Option<BTreeMap<String, Pool>> {
     let mut names = Unique::default();
@@ -27,6 +30,13 @@ pub fn pools(words: Found<Named<PoolWords>>, reader: &mut Reader) -> Option<BTre
 
 fn pool(name: At<String>, words: PoolWords, reader: &mut Reader) -> Option<Pool> {
     let backends = backends(words.backends, reader);
+    let tls = match words.tls.optional() {
+        Some(Some(At { value, place })) => {
+            tls(&name.value, value, &place, reader).map(|value| Some(At { value, place }))
+        }
+        Some(None) => Some(None),
+        None => None,
+    };
     let health = match words.health.optional() {
         Some(Some(words)) => health(&name.value, words, reader).map(Some),
         Some(None) => Some(None),
@@ -36,6 +46,7 @@ fn pool(name: At<String>, words: PoolWords, reader: &mut Reader) -> Option<Pool>
         name,
         balance: words.balance.or(defaults::BALANCE)?,
         backends: backends?,
+        tls: tls?,
         health: health?,
         connect_timeout: words.connect_timeout.or(defaults::CONNECT_TIMEOUT)?,
         handshake_timeout: words.handshake_timeout.or(defaults::HANDSHAKE_TIMEOUT)?,
@@ -57,6 +68,62 @@ fn backends(words: Found<List<BackendWords, 1>>, reader: &mut Reader) -> Option<
         }
         Some(Backend { address, weight: words.weight.or(defaults::WEIGHT)? })
     }))
+}
+
+fn tls(pool: &str, words: PoolTlsWords, place: &Place, reader: &mut Reader) -> Option<PoolTls> {
+    let [ca, cert, key] = [words.ca, words.cert, words.key]
+        .map(|path| path.optional().map(|path| path.map(|path| pem(path, reader))));
+    let place = words.verify.place().unwrap_or(place).clone();
+    let trust = match (words.verify.or(defaults::VERIFY), ca) {
+        (Some(verify), Some(ca)) => trust(At { value: verify, place }, ca, reader),
+        _ => None,
+    };
+    let certificate = match (cert?, key?) {
+        (Some(cert), Some(key)) => Some(Certificate { cert, key }),
+        (None, None) => None,
+        (Some(only), None) => {
+            let message = format!("`pools.{}.tls` has a `cert` and no `key`", shown(pool));
+            reader.report_missing(&only.place, message, "add the PEM file of its key, `key`, or remove it");
+            return None;
+        }
+        (None, Some(only)) => {
+            let message = format!("`pools.{}.tls` has a `key` and no `cert`", shown(pool));
+            reader.report_missing(
+                &only.place,
+                message,
+                "add the PEM file of its chain, `cert`, or remove it",
+            );
+            return None;
+        }
+    };
+    Some(PoolTls {
+        trust: trust?,
+        server_name: words.server_name.optional()?.map(|name| name.value.0),
+        certificate,
+        min_version: words.min_version.or(defaults::TLS_MIN_VERSION)?,
+    })
+}
+
+fn trust(verify: At<Verify>, ca: Option<At<Pem>>, reader: &mut Reader) -> Option<Trust> {
+    match (verify.value, ca) {
+        (Verify::Full, Some(ca)) => Some(Trust::Authorities(ca)),
+        (Verify::Full, None) => Some(Trust::System),
+        (Verify::None, Some(ca)) => {
+            let remedy = "remove it, or write verify = \"full\"";
+            reader.report(&ca.place, "with verify = \"none\" a `ca` is of no use", remedy);
+            None
+        }
+        (Verify::None, None) => {
+            let message = "the certificates of these backends are not verified: whoever gets between can read and \
+                           change everything";
+            reader.warn(
+                &verify.place,
+                message,
+                "write verify = \"full\", and their authority's PEM file as `ca`",
+            );
+            Some(Trust::Anyone)
+        }
+    }
 }
 
 fn health(pool: &str, words: At<HealthWords>, reader: &mut Reader) -> Option<Health> {

@@ -85,7 +85,7 @@ pub fn backend_address(text: &str) -> Result<BackendAddress, Wrong> {
             false => address.to_owned(),
         };
         if secure {
-            let remedy = format!("{}: backends are reached without TLS", write(address));
+            let remedy = format!("{}, and `tls = {{}}` in the pool", write(address));
             return wrong(text, "is a URL", remedy);
         }
         return wrong(text, "is a URL", write(address));
