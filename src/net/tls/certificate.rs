@@ -61,20 +61,8 @@ impl fmt::Display for CertificateError {
 /// # Errors
 /// Which file is wrong, how, and what to do.
 pub fn load(cert: &Pem, key: &Pem) -> Result<LoadedCertificate, CertificateError> {
-    let chain = read(cert, false)?;
-    let chain = CertificateDer::pem_slice_iter(&chain)
-        .collect::<Result<Vec<_>, pem::Error>>()
-        .map_err(|error| fault(false, "the certificate is not valid PEM", &error))?;
-    let Some(leaf) = chain.first() else {
-        return Err(CertificateError {
-            in_key: false,
-            message: "no certificate in this file".into(),
-            remedy:
-                "it must hold PEM blocks that begin with -----BEGIN CERTIFICATE-----, the server's own first"
-                    .into(),
-        });
-    };
-    let (names, not_after) = facts(leaf)?;
+    let chain = read_chain(cert)?;
+    let (names, not_after) = facts(chain.first().ok_or_else(none_found)?)?;
     let key = PrivateKeyDer::from_pem_slice(&read(key, true)?).map_err(|error| match error {
         pem::Error::NoItemsFound => CertificateError {
             in_key: true,
@@ -99,6 +87,27 @@ pub fn load(cert: &Pem, key: &Pem) -> Result<LoadedCertificate, CertificateError
         Pem::Inline(_) => names.first().cloned().unwrap_or_default(),
     };
     Ok(LoadedCertificate { key: Arc::new(key), names, not_after, label })
+}
+
+/// The certificates of a PEM file, in their order, perhaps [none](none_found).
+///
+/// # Errors
+/// How the file is wrong, and what to do.
+pub(super) fn read_chain(pem: &Pem) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+    CertificateDer::pem_slice_iter(&read(pem, false)?)
+        .collect::<Result<Vec<_>, pem::Error>>()
+        .map_err(|error| fault(false, "the certificate is not valid PEM", &error))
+}
+
+/// A file without certificates.
+pub(super) fn none_found() -> CertificateError {
+    CertificateError {
+        in_key: false,
+        message: "no certificate in this file".into(),
+        remedy:
+            "it must hold PEM blocks that begin with -----BEGIN CERTIFICATE-----, of a chain the leaf first"
+                .into(),
+    }
 }
 
 /// The DNS names and the expiry of a certificate.

@@ -1,6 +1,9 @@
-//! TLS towards clients: rustls with aws-lc-rs, versions 1.2 and 1.3, certificates by SNI, resumption by tickets.
+//! TLS: rustls with aws-lc-rs, versions 1.2 and 1.3. Here towards clients, with certificates by SNI and resumption by
+//! tickets; towards backends in [`connect`].
 
+pub mod authorities;
 pub mod certificate;
+pub mod connect;
 mod resolver;
 
 use std::io;
@@ -9,11 +12,10 @@ use std::time::Duration;
 
 use rustls::crypto::aws_lc_rs;
 use rustls::server::ProducesTickets;
-use rustls::{HandshakeKind, ProtocolVersion, ServerConfig};
+use rustls::{HandshakeKind, ProtocolVersion, ServerConfig, SupportedProtocolVersion};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
+use tokio_rustls::{TlsAcceptor, TlsStream};
 
 use self::certificate::LoadedCertificate;
 use self::resolver::Resolver;
@@ -57,7 +59,7 @@ pub struct Agreed {
 pub enum TlsError {
     /// The deadline passed.
     Timeout,
-    /// The client went away, spoke something else, or no common ground was found.
+    /// The peer went away, spoke something else, no common ground was found, or its certificate is not believed.
     Failed(io::Error),
 }
 
@@ -71,13 +73,9 @@ impl Terminator {
         min_version: TlsVersion,
         tickets: Tickets,
     ) -> Result<Terminator, rustls::Error> {
-        let versions: &[_] = match min_version {
-            TlsVersion::V1_2 => &[&rustls::version::TLS13, &rustls::version::TLS12],
-            TlsVersion::V1_3 => &[&rustls::version::TLS13],
-        };
         let provider = Arc::new(aws_lc_rs::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(versions)?
+            .with_protocol_versions(versions(min_version))?
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(Resolver::new(certificates)));
         config.ticketer = tickets.0;
@@ -108,6 +106,15 @@ impl Terminator {
             },
             resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
         };
-        Ok((Box::new(stream), agreed))
+        Ok((Box::new(TlsStream::Server(stream)), agreed))
+    }
+}
+
+fn versions(min: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {
+    const BOTH: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
+    const NEWER: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
+    match min {
+        TlsVersion::V1_2 => BOTH,
+        TlsVersion::V1_3 => NEWER,
     }
 }
