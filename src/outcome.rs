@@ -55,6 +55,9 @@ pub enum Refusal {
     BackendTimeout,
     /// A backend closed the connection before its answer was whole.
     BackendClosed,
+    /// A backend ended TLS with this alert after the handshake. In TLS 1.3 that is how it refuses longhaul's certificate,
+    /// or the lack of one (RFC 8446 4.4.2.4).
+    BackendAlert(&'static str),
     /// A backend's answer is not HTTP, or larger than `limits` allow.
     BackendSpeech,
     /// A backend's 101 breaks RFC 6455 4.1, or nobody asked for it.
@@ -76,6 +79,12 @@ pub enum ConnectError {
     Unreachable,
     /// The name does not resolve.
     Name,
+    /// The backend's certificate is not believed: by whom it is, for which name, or when.
+    Certificate,
+    /// Any other failure of the TLS handshake.
+    Tls,
+    /// The connection came about, and the TLS handshake did not within `connect_timeout`.
+    TlsTimeout,
     /// This process or machine has no descriptor, port or memory left for one more.
     Exhausted,
     /// Anything else that the kernel may say.
@@ -90,6 +99,9 @@ impl ConnectError {
             ConnectError::Timeout => "timeout",
             ConnectError::Unreachable => "unreachable",
             ConnectError::Name => "name",
+            ConnectError::Certificate => "certificate",
+            ConnectError::Tls => "tls",
+            ConnectError::TlsTimeout => "tls_timeout",
             ConnectError::Exhausted => "exhausted",
             ConnectError::Other => "other",
         }
@@ -106,11 +118,13 @@ impl Refusal {
             Refusal::NoRoute => StatusCode::NOT_FOUND,
             Refusal::Origin => StatusCode::FORBIDDEN,
             Refusal::TunnelLimit | Refusal::NoBackend => StatusCode::SERVICE_UNAVAILABLE,
-            Refusal::BackendTimeout | Refusal::Unreachable(ConnectError::Timeout) => {
+            Refusal::BackendTimeout
+            | Refusal::Unreachable(ConnectError::Timeout | ConnectError::TlsTimeout) => {
                 StatusCode::GATEWAY_TIMEOUT
             }
             Refusal::Unreachable(_)
             | Refusal::BackendClosed
+            | Refusal::BackendAlert(_)
             | Refusal::BackendSpeech
             | Refusal::Answer(_) => StatusCode::BAD_GATEWAY,
         }
@@ -131,14 +145,26 @@ impl Refusal {
             Refusal::Unreachable(ConnectError::Timeout) => "backend_connect_timeout",
             Refusal::Unreachable(ConnectError::Unreachable) => "backend_unreachable",
             Refusal::Unreachable(ConnectError::Name) => "backend_name",
+            Refusal::Unreachable(ConnectError::Certificate) => "backend_certificate",
+            Refusal::Unreachable(ConnectError::Tls) => "backend_tls",
+            Refusal::Unreachable(ConnectError::TlsTimeout) => "backend_tls_timeout",
             Refusal::Unreachable(ConnectError::Exhausted) => "exhausted",
             Refusal::Unreachable(ConnectError::Other) => "backend_connect_error",
             Refusal::BackendTimeout => "backend_timeout",
             Refusal::BackendClosed => "backend_closed",
+            Refusal::BackendAlert(_) => "backend_tls_alert",
             Refusal::BackendSpeech => "backend_malformed",
             Refusal::Answer(_) => "backend_bad_101",
             Refusal::RequestBody => "request_body",
             Refusal::ClientGone => "client_gone",
+        }
+    }
+
+    /// What there is to know beyond the reason; for the log.
+    pub fn detail(&self) -> Option<&str> {
+        match self {
+            Refusal::BackendAlert(alert) => Some(alert),
+            _ => None,
         }
     }
 
@@ -167,9 +193,11 @@ impl fmt::Display for Refusal {
             Refusal::Origin => f.write_str("WebSockets from this origin are not accepted here"),
             Refusal::TunnelLimit => f.write_str("too many connections are open; try again later"),
             Refusal::NoBackend => f.write_str("no server is available; try again later"),
-            Refusal::Unreachable(ConnectError::Timeout) => {
+            Refusal::Unreachable(ConnectError::Timeout | ConnectError::TlsTimeout) => {
                 f.write_str("the server did not accept the connection in time")
             }
+            Refusal::Unreachable(ConnectError::Certificate | ConnectError::Tls)
+            | Refusal::BackendAlert(_) => f.write_str("the server could not be reached securely"),
             Refusal::Unreachable(_) => f.write_str("the server could not be reached"),
             Refusal::BackendTimeout => f.write_str("the server did not answer in time"),
             Refusal::BackendClosed => f.write_str("the server closed the connection without an answer"),

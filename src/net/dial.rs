@@ -1,51 +1,93 @@
-//! Opens connections to backends, under one deadline that covers the name's resolution and every address it has.
+//! Opens connections to backends, under one deadline that covers the name's resolution, every address it has, and TLS.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tokio::net::{TcpStream, lookup_host};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::socket;
+use super::stream::Stream;
+use super::tls::TlsError;
+use super::tls::connect::{Connector, rustls_error};
 use crate::config::{BackendAddress, Tcp};
 use crate::outcome::ConnectError;
 
-/// Connects to `address` and sets the options of `tcp`. The addresses of a name are tried one after the other.
+/// Why there is no connection.
+#[derive(Debug)]
+pub struct DialError {
+    /// Its name.
+    pub error: ConnectError,
+    /// What the resolver, the kernel or rustls says of it; not for clients. It may quote the backend.
+    pub detail: Option<String>,
+}
+
+/// Connects to `address` and sets the options of `tcp`; with `tls` the handshake is part of it. The addresses of a name
+/// are tried one after the other.
 ///
 /// # Errors
 /// What failed last.
 pub async fn connect(
     address: &BackendAddress,
+    tls: Option<&Connector>,
     deadline: Duration,
     tcp: &Tcp,
-) -> Result<TcpStream, ConnectError> {
-    match timeout(deadline, connect_any(address, tcp)).await {
-        Ok(result) => result,
-        Err(_) => Err(ConnectError::Timeout),
-    }
-}
-
-async fn connect_any(address: &BackendAddress, tcp: &Tcp) -> Result<TcpStream, ConnectError> {
+) -> Result<Stream, DialError> {
+    let dial = Dial { host: &address.host, tls, deadline: Instant::now() + deadline, tcp };
     if let Ok(ip) = address.host.parse::<IpAddr>() {
-        return connect_one(SocketAddr::new(ip, address.port), tcp).await;
+        return dial.one(SocketAddr::new(ip, address.port)).await;
     }
-    let name = (address.host.as_str(), address.port);
-    let addresses = lookup_host(name).await.map_err(|_| ConnectError::Name)?;
-    let mut failure = ConnectError::Name;
+    let addresses = match timeout_at(dial.deadline, lookup_host((address.host.as_str(), address.port))).await
+    {
+        Ok(found) => found.map_err(|error| failed(ConnectError::Name, &error))?,
+        Err(_) => return Err(ConnectError::Timeout.into()),
+    };
+    let mut failure = ConnectError::Name.into();
     for address in addresses {
-        match connect_one(address, tcp).await {
+        match dial.one(address).await {
             Ok(stream) => return Ok(stream),
             Err(error) => failure = error,
+        }
+        if dial.deadline <= Instant::now() {
+            break;
         }
     }
     Err(failure)
 }
 
-async fn connect_one(address: SocketAddr, tcp: &Tcp) -> Result<TcpStream, ConnectError> {
-    let stream = TcpStream::connect(address).await.map_err(|error| classify(&error))?;
-    socket::tune(&stream, tcp).map_err(|error| classify(&error))?;
-    Ok(stream)
+/// What all addresses of a name have in common.
+struct Dial<'a> {
+    host: &'a str,
+    tls: Option<&'a Connector>,
+    deadline: Instant,
+    tcp: &'a Tcp,
+}
+
+impl Dial<'_> {
+    async fn one(&self, address: SocketAddr) -> Result<Stream, DialError> {
+        let tcp = match timeout_at(self.deadline, TcpStream::connect(address)).await {
+            Ok(connected) => connected.map_err(|error| failed(classify(&error), &error))?,
+            Err(_) => return Err(ConnectError::Timeout.into()),
+        };
+        socket::tune(&tcp, self.tcp).map_err(|error| failed(classify(&error), &error))?;
+        let Some(tls) = self.tls else { return Ok(Stream::Tcp(tcp)) };
+        match tls.connect(tcp, self.host, self.deadline).await {
+            Ok(stream) => Ok(Stream::Tls(stream)),
+            Err(TlsError::Timeout) => Err(ConnectError::TlsTimeout.into()),
+            Err(TlsError::Failed(error)) => Err(failed(classify_tls(&error), &error)),
+        }
+    }
+}
+
+impl From<ConnectError> for DialError {
+    fn from(error: ConnectError) -> DialError {
+        DialError { error, detail: None }
+    }
+}
+
+fn failed(error: ConnectError, source: &io::Error) -> DialError {
+    DialError { error, detail: Some(source.to_string()) }
 }
 
 fn classify(error: &io::Error) -> ConnectError {
@@ -61,5 +103,14 @@ fn classify(error: &io::Error) -> ConnectError {
             }
             _ => ConnectError::Other,
         },
+    }
+}
+
+fn classify_tls(error: &io::Error) -> ConnectError {
+    match rustls_error(error) {
+        Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => {
+            ConnectError::Certificate
+        }
+        _ => ConnectError::Tls,
     }
 }

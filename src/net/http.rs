@@ -1,6 +1,8 @@
 //! HTTP/1 towards backends: hyper's client on a connection of our own.
 
+use std::error::Error;
 use std::future::poll_fn;
+use std::io;
 use std::pin::pin;
 use std::task::Poll;
 
@@ -10,9 +12,9 @@ use http_body_util::Empty;
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
 use super::stream::Stream;
+use super::tls::connect::rustls_error;
 use crate::config::Limits;
 use crate::outcome::Refusal;
 
@@ -20,18 +22,18 @@ use crate::outcome::Refusal;
 /// body before its end, closes the connection.
 ///
 /// # Errors
-/// [`Refusal::BackendClosed`], [`Refusal::BackendSpeech`] or [`Refusal::RequestBody`].
+/// [`Refusal::BackendClosed`], [`Refusal::BackendAlert`], [`Refusal::BackendSpeech`] or [`Refusal::RequestBody`].
 pub async fn send<B>(
-    tcp: TcpStream,
+    stream: Stream,
     limits: &Limits,
     request: Request<B>,
 ) -> Result<Response<Incoming>, Refusal>
 where
     B: Body + Send + 'static,
     B::Data: Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let (mut sender, connection) = begin(tcp, limits).await?;
+    let (mut sender, connection) = begin(stream, limits).await?;
     // The connection works until the answer's body has been read or dropped.
     tokio::spawn(connection);
     sender.send_request(request).await.map_err(|error| classify(&error))
@@ -49,13 +51,13 @@ pub enum Changed {
 /// itself, so that a 101 costs no task and no channel.
 ///
 /// # Errors
-/// [`Refusal::BackendClosed`] or [`Refusal::BackendSpeech`].
+/// [`Refusal::BackendClosed`], [`Refusal::BackendAlert`] or [`Refusal::BackendSpeech`].
 pub async fn change(
-    tcp: TcpStream,
+    stream: Stream,
     limits: &Limits,
     request: Request<Empty<Bytes>>,
 ) -> Result<Changed, Refusal> {
-    let (mut sender, mut connection) = begin(tcp, limits).await?;
+    let (mut sender, mut connection) = begin(stream, limits).await?;
     let mut answer = pin!(sender.send_request(request));
     let mut ended = None;
     let answer = poll_fn(|context| {
@@ -90,18 +92,18 @@ pub fn take_back(io: TokioIo<Stream>, read_ahead: &[u8]) -> (Stream, Vec<u8>) {
 }
 
 async fn begin<B>(
-    tcp: TcpStream,
+    stream: Stream,
     limits: &Limits,
 ) -> Result<(SendRequest<B>, Connection<TokioIo<Stream>, B>), Refusal>
 where
     B: Body + 'static,
     B::Data: Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let mut builder = Builder::new();
     builder.max_buf_size(limits.head_bytes_max.max(MIN_BUFFER_BYTES));
     builder.max_headers(limits.head_fields_max);
-    builder.handshake(TokioIo::new(Stream::Tcp(tcp))).await.map_err(|error| classify(&error))
+    builder.handshake(TokioIo::new(stream)).await.map_err(|error| classify(&error))
 }
 
 /// hyper takes no smaller limit.
@@ -112,7 +114,17 @@ fn classify(error: &hyper::Error) -> Refusal {
         Refusal::BackendSpeech
     } else if error.is_user() || error.is_body_write_aborted() {
         Refusal::RequestBody
+    } else if let Some(alert) = alert(error) {
+        Refusal::BackendAlert(alert)
     } else {
         Refusal::BackendClosed
+    }
+}
+
+/// The name of the TLS alert that ended the connection, if one did.
+fn alert(error: &hyper::Error) -> Option<&'static str> {
+    match rustls_error(error.source()?.downcast_ref::<io::Error>()?)? {
+        rustls::Error::AlertReceived(alert) => alert.as_str().or(Some("unknown")),
+        _ => None,
     }
 }

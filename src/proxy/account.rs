@@ -98,7 +98,7 @@ impl Account {
         facts.plane.access.write("refused", |record| {
             facts.describe(record);
             record.number("status", refusal.status().as_u16().into());
-            record.text("reason", refusal.reason());
+            record.text("reason", refusal.reason()).maybe("detail", refusal.detail());
             record.milliseconds("took_ms", facts.begun.elapsed());
         });
     }

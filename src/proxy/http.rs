@@ -33,12 +33,12 @@ pub async fn forward(
     account: &mut Account,
 ) -> Result<Response<Body>, Refusal> {
     let pool = &route.pool;
-    let (lease, tcp) = retry::connect(pool, &snapshot.config.tcp, &plane.metrics).await?;
+    let (lease, stream) = retry::connect(pool, &snapshot.config.tcp, &plane.metrics).await?;
     account.leased(&lease);
     let progress = Progress::begin();
     let request = Request::from_parts(head, Sent::new(body, progress.clone()));
     let response = tokio::select! {
-        response = client::send(tcp, &snapshot.config.limits, request) => response?,
+        response = client::send(stream, &snapshot.config.limits, request) => response?,
         stalled = progress.stalled(pool.response_timeout) => return Err(stalled),
     };
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {

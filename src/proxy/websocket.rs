@@ -57,12 +57,12 @@ pub async fn open(
     switch: &Switch,
     account: &mut Account,
 ) -> Result<Response<Body>, Refusal> {
-    let (lease, tcp) = retry::connect(&route.pool, &snapshot.config.tcp, &plane.metrics).await?;
+    let (lease, stream) = retry::connect(&route.pool, &snapshot.config.tcp, &plane.metrics).await?;
     account.leased(&lease);
     handshake.offer.write(&mut handshake.head.headers);
     let request = Request::from_parts(handshake.head, Empty::new());
     let deadline = route.pool.handshake_timeout;
-    let switched = match offer(tcp, &snapshot.config.limits, request, &handshake.offer, deadline).await? {
+    let switched = match offer(stream, &snapshot.config.limits, request, &handshake.offer, deadline).await? {
         Reply::Switched(switched) => switched,
         Reply::Declined(response) => return Ok(plain::relay(response, route, lease, account)),
     };

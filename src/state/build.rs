@@ -1,12 +1,15 @@
-//! From a [`Config`] to a [`Snapshot`]: loads certificates, takes surviving backends from the registry, and resolves
-//! the metrics of every route and listener. Touches nothing that is in use.
+//! From a [`Config`] to a [`Snapshot`]: loads certificates and authorities, takes surviving backends from the registry,
+//! and resolves the metrics of every route and listener. Touches nothing that is in use.
 //!
 //! What the new configuration leaves as it was is taken over from the old snapshot: a changed pool re-makes itself and
 //! the routes that lead to it, and nothing else.
 
+mod tls;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use self::tls::Connectors;
 use super::registry::Registry;
 use super::{Listener, ListenerKey, Route, Snapshot};
 use crate::config::{self, Config, Problems};
@@ -22,17 +25,22 @@ use crate::upstream::pool::{Member, Pool};
 /// Builds the snapshot of `config`, the one after `previous`.
 ///
 /// # Errors
-/// Every certificate or key that cannot be used, each at its place in the file.
+/// Every certificate, key and authority that cannot be used, each at its place in the file.
 pub fn build(
     config: Arc<Config>,
     previous: Option<&Snapshot>,
     registry: &Registry,
     metrics: &Metrics,
 ) -> Result<Snapshot, Problems> {
-    let builder = Builder { previous, registry, metrics };
-    let listeners = builder.listeners(&config)?;
-    let pools: BTreeMap<_, _> =
-        config.pools.values().map(|pool| builder.pool(pool)).map(|pool| (pool.name.clone(), pool)).collect();
+    let builder = Builder { previous, registry, metrics, connectors: Connectors::default() };
+    let mut problems = Problems::new(config.sources.clone());
+    let listeners =
+        config.listeners.iter().filter_map(|words| builder.listener(words, &mut problems)).collect();
+    let pools = config.pools.values().filter_map(|words| builder.pool(words, &mut problems));
+    let pools: BTreeMap<_, _> = pools.map(|pool| (pool.name.clone(), pool)).collect();
+    if !problems.is_empty() {
+        return Err(problems);
+    }
     let mut routes = Table::default();
     let mut routes_by_name = HashMap::with_capacity(config.routes.len());
     for route in &config.routes {
@@ -50,16 +58,10 @@ struct Builder<'a> {
     previous: Option<&'a Snapshot>,
     registry: &'a Registry,
     metrics: &'a Metrics,
+    connectors: Connectors,
 }
 
 impl Builder<'_> {
-    fn listeners(&self, config: &Config) -> Result<Vec<Arc<Listener>>, Problems> {
-        let mut problems = Problems::new(config.sources.clone());
-        let build = |listener| self.listener(listener, &mut problems);
-        let listeners = config.listeners.iter().filter_map(build).collect();
-        if problems.is_empty() { Ok(listeners) } else { Err(problems) }
-    }
-
     fn listener(&self, words: &config::Listener, problems: &mut Problems) -> Option<Arc<Listener>> {
         let name: Arc<str> = Arc::from(words.name.value.as_str());
         let key = ListenerKey::new(words.address.value, &name);
@@ -101,13 +103,16 @@ impl Builder<'_> {
         (before == words && listener.certificates == certificates).then(|| listener.clone())
     }
 
-    fn pool(&self, words: &config::Pool) -> Arc<Pool> {
+    fn pool(&self, words: &config::Pool, problems: &mut Problems) -> Option<Arc<Pool>> {
         let name = words.name.value.as_str();
-        if let Some(previous) = self.previous
+        let before = self.previous.and_then(|previous| previous.pools.get(name));
+        let connector_before = before.and_then(|before| before.tls.as_ref());
+        let tls = self.connectors.of(words, connector_before, problems)?;
+        if let (Some(previous), Some(before)) = (self.previous, before)
             && previous.config.pools.get(name) == Some(words)
-            && let Some(pool) = previous.pools.get(name)
+            && tls.as_ref().is_none_or(|tls| connector_before.is_some_and(|before| before.is(tls)))
         {
-            return pool.clone();
+            return Some(before.clone());
         }
         let name: Arc<str> = Arc::from(name);
         // Without probes nothing would ever find an unknown backend to be up.
@@ -117,15 +122,16 @@ impl Builder<'_> {
             weight: backend.weight,
         };
         let members: Vec<_> = words.backends.iter().map(member).collect();
-        Arc::new(Pool {
+        Some(Arc::new(Pool {
             balancer: Balancer::new(words.balance, members.len()),
             members,
+            tls,
             health: words.health.clone(),
             connect_timeout: words.connect_timeout,
             handshake_timeout: words.handshake_timeout,
             response_timeout: words.response_timeout,
             name,
-        })
+        }))
     }
 
     fn route(&self, words: &config::Route, pool: &Arc<Pool>) -> Arc<Route> {
@@ -160,15 +166,18 @@ impl Route {
 
 /// All certificates, or none and the problems.
 fn load(pairs: &[config::Certificate], problems: &mut Problems) -> Option<Vec<LoadedCertificate>> {
-    let mut loaded = Vec::new();
-    for pair in pairs {
-        match certificate::load(&pair.cert.value, &pair.key.value) {
-            Ok(certificate) => loaded.push(certificate),
-            Err(error) => {
-                let place = if error.in_key { &pair.key.place } else { &pair.cert.place };
-                problems.push(place.clone(), error.message, error.remedy);
-            }
+    let loaded: Vec<_> = pairs.iter().filter_map(|pair| load_pair(pair, problems)).collect();
+    (loaded.len() == pairs.len()).then_some(loaded)
+}
+
+/// A certificate and its key, or what is wrong with one of them.
+fn load_pair(pair: &config::Certificate, problems: &mut Problems) -> Option<LoadedCertificate> {
+    match certificate::load(&pair.cert.value, &pair.key.value) {
+        Ok(certificate) => Some(certificate),
+        Err(error) => {
+            let place = if error.in_key { &pair.key.place } else { &pair.cert.place };
+            problems.push(place.clone(), error.message, error.remedy);
+            None
         }
     }
-    (loaded.len() == pairs.len()).then_some(loaded)
 }

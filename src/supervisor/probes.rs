@@ -10,11 +10,11 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
-use crate::config::{self, BackendAddress, Limits, Tcp};
+use crate::config::BackendAddress;
 use crate::state::Snapshot;
 use crate::telemetry::Metrics;
 use crate::upstream::backend::{Backend, Health};
-use crate::upstream::health;
+use crate::upstream::health::{self, Terms};
 
 /// Readiness waits this long for the first round, at most.
 const FIRST_ROUND_MAX: Duration = Duration::from_secs(5);
@@ -40,24 +40,20 @@ pub struct Probes {
 
 struct Watched {
     backend: Arc<Backend>,
+    /// What it was started with.
     terms: Terms,
     task: AbortHandle,
 }
 
-/// All that a watcher was started with.
-#[derive(Clone)]
-struct Terms {
-    check: config::Health,
-    tcp: Tcp,
-    limits: Limits,
-}
-
-impl Terms {
-    /// Whether a watcher would do the same under both. Of the limits only those of heads concern it.
-    fn is_as(&self, other: &Terms) -> bool {
-        let heads = |terms: &Terms| (terms.limits.head_bytes_max, terms.limits.head_fields_max);
-        self.check == other.check && self.tcp == other.tcp && heads(self) == heads(other)
-    }
+/// Whether a watcher would do the same under both terms. Of the limits only those of heads concern it.
+fn is_as(one: &Terms, other: &Terms) -> bool {
+    let heads = |terms: &Terms| (terms.limits.head_bytes_max, terms.limits.head_fields_max);
+    let tls = match (&one.tls, &other.tls) {
+        (Some(one), Some(other)) => one.is(other),
+        (None, None) => true,
+        _ => false,
+    };
+    tls && one.check == other.check && one.tcp == other.tcp && heads(one) == heads(other)
 }
 
 impl Probes {
@@ -94,12 +90,18 @@ impl Probes {
         let config = &snapshot.config;
         for pool in snapshot.pools.values() {
             let Some(check) = &pool.health else { continue };
-            let terms =
-                Terms { check: check.clone(), tcp: config.tcp.clone(), limits: config.limits.clone() };
+            let terms = Terms {
+                check: check.clone(),
+                tls: pool.tls.clone(),
+                tcp: config.tcp.clone(),
+                limits: config.limits.clone(),
+            };
             for member in &pool.members {
                 let key = (pool.name.clone(), member.backend.address.clone());
                 let watched = match before.remove(&key) {
-                    Some(same) if same.terms.is_as(&terms) && Arc::ptr_eq(&same.backend, &member.backend) => {
+                    Some(same)
+                        if is_as(&same.terms, &terms) && Arc::ptr_eq(&same.backend, &member.backend) =>
+                    {
                         same
                     }
                     other => {
@@ -123,9 +125,7 @@ impl Probes {
     }
 
     fn watch(&mut self, backend: &Arc<Backend>, terms: Terms, unprobed: &mpsc::Sender<()>) -> Watched {
-        let Terms { check, tcp, limits } = terms.clone();
-        let watch =
-            health::watch(backend.clone(), check, tcp, limits, self.metrics.clone(), unprobed.clone());
+        let watch = health::watch(backend.clone(), terms.clone(), self.metrics.clone(), unprobed.clone());
         Watched { backend: backend.clone(), terms, task: self.tasks.spawn(watch) }
     }
 }

@@ -19,6 +19,7 @@ use crate::state::registry::Registry;
 use crate::state::{Snapshot, build};
 use crate::telemetry::Metrics;
 use crate::telemetry::labels::ReloadResult;
+use crate::upstream::pool::Pool;
 
 /// How reloads went, for the metrics.
 pub struct Status {
@@ -191,12 +192,21 @@ fn prepare(path: &Path, previous: &Snapshot, registry: &Registry, metrics: &Metr
     Prepared { watched, next }
 }
 
-/// Whether a listener of the same name shows other certificates than before.
+/// Whether a listener of the same name shows other certificates than before, or a pool shows or believes others.
 fn renews_certificates(previous: &Snapshot, next: &Snapshot) -> bool {
     let before = |name: &str| previous.listeners.iter().find(|listener| *listener.name == *name);
-    next.listeners.iter().any(|listener| {
+    let by_listeners = next.listeners.iter().any(|listener| {
         before(&listener.name).is_some_and(|before| before.certificates != listener.certificates)
-    })
+    });
+    let files = |pool: &Pool| {
+        let settings = pool.tls.as_ref()?.settings();
+        Some((settings.authorities.clone(), settings.certificate.clone()))
+    };
+    let by_pools = next.pools.iter().any(|(name, pool)| {
+        let before = previous.pools.get(name).and_then(|before| files(before));
+        before.zip(files(pool)).is_some_and(|(before, now)| before != now)
+    });
+    by_listeners || by_pools
 }
 
 fn internal(config: &Config, panic: &tokio::task::JoinError) -> Problems {

@@ -111,7 +111,7 @@ families! {
     BACKEND_TUNNELS = Kind::Gauge, "longhaul_backend_tunnels" ["pool", "backend"]
         "What a backend carries: tunnels, handshakes and requests in flight.";
     BACKEND_CONNECT_ERRORS = Kind::Counter, "longhaul_backend_connect_errors_total" ["pool", "backend", "reason"]
-        "Connections to a backend that did not come about.";
+        "Connections to a backend that did not come about, their TLS included.";
     BACKEND_PROBES = Kind::Counter, "longhaul_backend_probes_total" ["pool", "backend", "result"]
         "Health checks done.";
 

@@ -1,10 +1,14 @@
 //! One backend: its identity, its health and what it carries. It outlives configurations; counts and health are atomics
 //! that all workers share, because a choice must know the load that all of them put on it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::config::BackendAddress;
+
+/// Between two warnings of the same backend.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
 /// One address of a pool.
 #[derive(Debug)]
@@ -17,6 +21,8 @@ pub struct Backend {
     pub label: Arc<str>,
     load: AtomicUsize,
     health: AtomicU8,
+    /// When a failure of it was last warned of.
+    complained: Mutex<Option<Instant>>,
 }
 
 /// What is known of a backend's health.
@@ -36,7 +42,7 @@ impl Backend {
     pub fn new(pool: Arc<str>, address: BackendAddress, health: Health) -> Backend {
         let label = Arc::from(address.to_string());
         let (load, health) = (AtomicUsize::new(0), AtomicU8::new(health as u8));
-        Backend { pool, address, label, load, health }
+        Backend { pool, address, label, load, health, complained: Mutex::default() }
     }
 
     /// Open tunnels, handshakes and requests in flight, over all workers.
@@ -58,6 +64,16 @@ impl Backend {
         let before = self.health();
         self.health.store(health as u8, Relaxed);
         before
+    }
+
+    /// Whether a failure of it may be warned of: once in ten seconds, however many requests meet it.
+    pub fn may_complain(&self) -> bool {
+        let mut last = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = last.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY);
+        if may {
+            *last = Some(Instant::now());
+        }
+        may
     }
 }
 

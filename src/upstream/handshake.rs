@@ -9,7 +9,6 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Empty;
 use hyper::body::Incoming;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::config::Limits;
@@ -42,16 +41,16 @@ pub struct Switched {
 /// its head is why no 101 can arrive too early.
 ///
 /// # Errors
-/// [`Refusal::BackendTimeout`], [`Refusal::BackendClosed`], [`Refusal::BackendSpeech`] or [`Refusal::Answer`].
+/// [`Refusal::BackendTimeout`], [`Refusal::Answer`], or as [`change`].
 pub async fn offer(
-    tcp: TcpStream,
+    stream: Stream,
     limits: &Limits,
     request: Request<Empty<Bytes>>,
     offer: &Offer,
     deadline: Duration,
 ) -> Result<Reply, Refusal> {
     let exchange = async {
-        match change(tcp, limits, request).await? {
+        match change(stream, limits, request).await? {
             Changed::No(response) => Ok(Reply::Declined(response)),
             Changed::Yes(head, stream, early) => {
                 let answer = offer.check_answer(&head).map_err(Refusal::Answer)?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::backend::{Backend, Health, Lease};
 use super::balance::Balancer;
 use crate::config;
+use crate::net::tls::connect::Connector;
 
 /// Backends that serve the same.
 pub struct Pool {
@@ -13,6 +14,8 @@ pub struct Pool {
     pub name: Arc<str>,
     /// Never empty.
     pub members: Vec<Member>,
+    /// How they are spoken to; `None` is plain text.
+    pub tls: Option<Connector>,
     /// How one is chosen.
     pub balancer: Balancer,
     /// How members are probed; `None` takes them to be up.

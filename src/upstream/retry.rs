@@ -1,12 +1,11 @@
 //! Reaching a backend, and another one when that fails before the backend can have acted on anything.
 
-use tokio::net::TcpStream;
-
-use super::backend::Lease;
+use super::backend::{Backend, Lease};
 use super::pool::{Pool, Tried};
 use crate::config::Tcp;
-use crate::net::dial;
-use crate::outcome::Refusal;
+use crate::net::dial::{self, DialError};
+use crate::net::stream::Stream;
+use crate::outcome::{ConnectError, Refusal};
 use crate::telemetry::Metrics;
 
 /// Backends that one request tries, at most: with more, a client would wait for the sum of their deadlines.
@@ -16,18 +15,18 @@ const TRIES_MAX: usize = 4;
 ///
 /// # Errors
 /// [`Refusal::NoBackend`] when none may be picked, else what the last one tried said.
-pub async fn connect(pool: &Pool, tcp: &Tcp, metrics: &Metrics) -> Result<(Lease, TcpStream), Refusal> {
+pub async fn connect(pool: &Pool, tcp: &Tcp, metrics: &Metrics) -> Result<(Lease, Stream), Refusal> {
     let mut tried = Tried::default();
     let mut failure = Refusal::NoBackend;
     for _ in 0..TRIES_MAX {
         let Some(lease) = pool.pick(&mut tried) else { break };
         let backend = lease.backend();
-        match dial::connect(&backend.address, pool.connect_timeout, tcp).await {
+        match dial::connect(&backend.address, pool.tls.as_ref(), pool.connect_timeout, tcp).await {
             Ok(stream) => return Ok((lease, stream)),
             Err(error) => {
-                metrics.connect_error(&pool.name, &backend.label, error);
-                tracing::debug!(pool = %pool.name, backend = %backend.label, error = error.label(), "cannot connect");
-                failure = Refusal::Unreachable(error);
+                metrics.connect_error(&pool.name, &backend.label, error.error);
+                tell_log(backend, &error);
+                failure = Refusal::Unreachable(error.error);
             }
         }
         if !failure.tries_another() {
@@ -35,4 +34,15 @@ pub async fn connect(pool: &Pool, tcp: &Tcp, metrics: &Metrics) -> Result<(Lease
         }
     }
     Err(failure)
+}
+
+/// What fails in TLS does not pass by itself, so it is said aloud, now and then.
+fn tell_log(backend: &Backend, DialError { error, detail }: &DialError) {
+    let (pool, address, error_label) = (&backend.pool, &backend.label, error.label());
+    let lasting = matches!(error, ConnectError::Certificate | ConnectError::Tls);
+    if lasting && backend.may_complain() {
+        tracing::warn!(%pool, backend = %address, error = error_label, detail, "cannot connect");
+    } else {
+        tracing::debug!(%pool, backend = %address, error = error_label, detail, "cannot connect");
+    }
 }

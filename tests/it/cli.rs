@@ -178,6 +178,9 @@ async fn the_configurations_that_come_with_it_start() {
         for line in fs::read_to_string(&file).expect("a readable file").lines() {
             match line.split_once(" = ") {
                 Some(("address", _)) => text += "address = \"127.0.0.1:0\"",
+                Some(("ca", _)) => text += &format!("ca = \"{}\"", pki.authority_file().display()),
+                Some(("cert", _)) => text += &format!("cert = \"{}\"", certificate.cert.display()),
+                Some(("key", _)) => text += &format!("key = \"{}\"", certificate.key.display()),
                 _ if line.contains("{ cert = ") => text += &format!("{},", certificate.entry()),
                 _ => text += line,
             }

@@ -14,29 +14,48 @@ use tokio::time::{sleep, timeout};
 
 use super::backend::{Backend, Health};
 use crate::config::{self, HealthKind, Limits, Tcp};
+use crate::net::dial::DialError;
+use crate::net::tls::connect::Connector;
+use crate::outcome::Refusal;
 use crate::telemetry::Metrics;
 
+/// How a backend is probed.
+#[derive(Clone)]
+pub struct Terms {
+    /// What a probe does, and how often.
+    pub check: config::Health,
+    /// How the backend is spoken to; `None` is plain text.
+    pub tls: Option<Connector>,
+    /// Options of its sockets.
+    pub tcp: Tcp,
+    /// Of which the bounds of an answer's head hold.
+    pub limits: Limits,
+}
+
+/// Why a probe has failed.
+struct Unwell {
+    reason: &'static str,
+    /// What there is to know beyond the reason.
+    detail: Option<String>,
+}
+
 /// Probes one backend until the task is dropped. Tells `first_result` once, when the first probe has ended.
-pub async fn watch(
-    backend: Arc<Backend>,
-    check: config::Health,
-    tcp: Tcp,
-    limits: Limits,
-    metrics: Metrics,
-    first_result: mpsc::Sender<()>,
-) {
+pub async fn watch(backend: Arc<Backend>, terms: Terms, metrics: Metrics, first_result: mpsc::Sender<()>) {
+    let check = &terms.check;
     let mut first_result = Some(first_result);
     let mut streak = Streak::default();
     loop {
-        let result = timeout(check.timeout, probe(&backend, &check, &tcp, &limits)).await;
-        let result = result.unwrap_or(Err("timeout"));
+        let result = timeout(check.timeout, probe(&backend, &terms)).await;
+        let result = result.unwrap_or_else(|_| Err("timeout".into()));
         metrics.probe(&backend.pool, &backend.label, result.is_ok());
-        if let Some(health) = streak.judge(backend.health(), result.is_ok(), &check) {
+        if let Some(health) = streak.judge(backend.health(), result.is_ok(), check) {
             backend.set_health(health);
             let (pool, backend) = (&backend.pool, &backend.label);
             match result {
                 Ok(()) => tracing::info!(%pool, %backend, "backend up"),
-                Err(reason) => tracing::warn!(%pool, %backend, reason, "backend down"),
+                Err(Unwell { reason, detail }) => {
+                    tracing::warn!(%pool, %backend, reason, detail, "backend down");
+                }
             }
         }
         // Its drop tells that this backend's first round is over.
@@ -45,15 +64,31 @@ pub async fn watch(
     }
 }
 
-async fn probe(
-    backend: &Backend,
-    check: &config::Health,
-    tcp: &Tcp,
-    limits: &Limits,
-) -> Result<(), &'static str> {
+async fn probe(backend: &Backend, terms: &Terms) -> Result<(), Unwell> {
+    let Terms { check, tls, tcp, limits } = terms;
     match &check.kind {
-        HealthKind::Tcp => tcp::probe(backend, check.timeout, tcp).await,
-        HealthKind::Http { path } => http::probe(backend, path, check.timeout, tcp, limits).await,
+        HealthKind::Tcp => tcp::probe(backend, tls.as_ref(), check.timeout, tcp).await,
+        HealthKind::Http { path } => {
+            http::probe(backend, tls.as_ref(), path, check.timeout, tcp, limits).await
+        }
+    }
+}
+
+impl From<&'static str> for Unwell {
+    fn from(reason: &'static str) -> Unwell {
+        Unwell { reason, detail: None }
+    }
+}
+
+impl From<DialError> for Unwell {
+    fn from(DialError { error, detail }: DialError) -> Unwell {
+        Unwell { reason: error.label(), detail }
+    }
+}
+
+impl From<Refusal> for Unwell {
+    fn from(refusal: Refusal) -> Unwell {
+        Unwell { reason: refusal.reason(), detail: refusal.detail().map(str::to_owned) }
     }
 }
 

@@ -1,13 +1,42 @@
-//! A connection that opens.
+//! A connection that opens, over TLS its handshake included.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, sink};
+use tokio::time::timeout;
+
+use super::Unwell;
 use crate::config::Tcp;
 use crate::net::dial;
+use crate::net::stream::Stream;
+use crate::net::tls::connect::Connector;
 use crate::upstream::backend::Backend;
 
+/// How long a backend has for its part of the end of TLS.
+const PARTING_MAX: Duration = Duration::from_secs(1);
+/// How much of it is read: session tickets and an alert are far less.
+const PARTING_BYTES_MAX: u64 = 64 * 1024;
+
 /// Opens a connection and closes it.
-pub async fn probe(backend: &Backend, deadline: Duration, tcp: &Tcp) -> Result<(), &'static str> {
-    let connected = dial::connect(&backend.address, deadline, tcp).await;
-    connected.map(drop).map_err(|error| error.label())
+pub async fn probe(
+    backend: &Backend,
+    tls: Option<&Connector>,
+    deadline: Duration,
+    tcp: &Tcp,
+) -> Result<(), Unwell> {
+    let begun = Instant::now();
+    let stream = dial::connect(&backend.address, tls, deadline, tcp).await?;
+    if let Stream::Tls(_) = stream {
+        // The verdict is out; the rest must not run into the deadline.
+        let left = deadline.saturating_sub(begun.elapsed());
+        let _ = timeout(PARTING_MAX.min(left / 2), part(stream)).await;
+    }
+    Ok(())
+}
+
+/// Closes politely: tickets that are not read would turn the end into a reset, and each probe into an error in the
+/// backend's log.
+async fn part(mut stream: Stream) -> std::io::Result<()> {
+    stream.shutdown().await?;
+    copy(&mut stream.take(PARTING_BYTES_MAX), &mut sink()).await.map(drop)
 }
