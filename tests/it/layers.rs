@@ -96,6 +96,8 @@ fn files_are_modules() {
         ("main.rs", ""),
         ("net/mod.rs", "net"),
         ("net/tls/mod.rs", "net::tls"),
+        ("net/tls/connect.rs", "net::tls::connect"),
+        ("state/build/tls.rs", "state::build::tls"),
         ("net/tls/resolver.rs", "net::tls::resolver"),
     ] {
         assert_eq!(module_of(Path::new(file)).join("::"), module);

@@ -1,6 +1,7 @@
 //! longhaul from the outside: real processes, real sockets, real metrics. A module per behaviour, over the [`kit`].
 
 mod admin;
+mod backend_tls;
 mod check;
 mod cli;
 mod demo;

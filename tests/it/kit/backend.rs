@@ -1,11 +1,12 @@
-//! What stands behind the proxy: a TCP listener whose connections the test handles as it likes.
+//! What stands behind the proxy: a TCP listener whose connections the test handles as it likes. [`tls`](super::tls) adds
+//! those that speak TLS.
 
-use std::future::Future;
+use std::future::{Future, Ready, ready};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -22,20 +23,33 @@ pub struct Backend {
 }
 
 /// A connection to a backend, whose first request head has been read.
-pub struct Call {
+pub struct Call<S = TcpStream> {
     /// The connection.
-    pub stream: TcpStream,
+    pub stream: S,
     /// Its first request.
     pub head: Head,
 }
 
 /// The connections of one backend, in the order in which their heads arrived.
-pub struct Calls(mpsc::UnboundedReceiver<Call>);
+pub struct Calls<S = TcpStream>(mpsc::UnboundedReceiver<Call<S>>);
 
-impl Calls {
+impl<S: AsyncRead + AsyncWrite + Unpin> Calls<S> {
+    /// The calls that the returned handler is given.
+    pub fn handler() -> (impl Fn(Call<S>) -> Ready<()> + Clone + Send + Sync + 'static, Calls<S>)
+    where
+        S: Send + 'static,
+    {
+        let (calls, received) = mpsc::unbounded_channel();
+        let handle = move |call| {
+            let _ = calls.send(call);
+            ready(())
+        };
+        (handle, Calls(received))
+    }
+
     /// The next one.
     #[track_caller]
-    pub fn next(&mut self) -> impl Future<Output = Call> {
+    pub fn next(&mut self) -> impl Future<Output = Call<S>> {
         let call = within("a call of the backend", self.0.recv());
         async move { call.await.expect("the backend lives") }
     }
@@ -47,7 +61,7 @@ impl Calls {
         mut client: Client,
         offered: &str,
         agreed: &str,
-    ) -> (WebSocket<Client>, WebSocket<TcpStream>) {
+    ) -> (WebSocket<Client>, WebSocket<S>) {
         client.send(handshake("/", "example.com", offered)).await;
         let backend = self.next().await.accept(agreed).await;
         let head = client.head().await;
@@ -67,12 +81,8 @@ pub fn refusing() -> (TcpSocket, SocketAddr) {
 impl Backend {
     /// A backend whose every connection the test handles itself, one after the other.
     pub async fn by_hand() -> (Backend, Calls) {
-        let (calls, received) = mpsc::unbounded_channel();
-        let backend = Backend::calls(move |call| {
-            let _ = calls.send(call);
-            std::future::ready(())
-        });
-        (backend.await, Calls(received))
+        let (handle, calls) = Calls::handler();
+        (Backend::calls(handle).await, calls)
     }
 
     /// A backend that gives every connection to `handle`, nothing read yet.
@@ -157,7 +167,7 @@ impl Drop for Backend {
     }
 }
 
-impl Call {
+impl<S: AsyncRead + AsyncWrite + Unpin> Call<S> {
     /// Sends bytes as they are.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let sent = self.stream.write_all(bytes.as_ref());
@@ -178,9 +188,10 @@ impl Call {
     }
 
     /// Answers the handshake with a 101 that has these further lines.
-    pub async fn accept(mut self, lines: &str) -> WebSocket<TcpStream> {
+    pub async fn accept(mut self, lines: &str) -> WebSocket<S> {
         // The tests' clients all send the same key, so the accept value is always the same.
         self.stream.write_all(switching(lines).as_bytes()).await.expect("the proxy reads the 101");
+        self.stream.flush().await.expect("the proxy reads the 101");
         WebSocket::backend(self.stream, self.head.rest)
     }
 }

@@ -6,6 +6,7 @@ mod client;
 mod head;
 mod pki;
 mod proxy;
+mod tls;
 mod websocket;
 
 use std::future::Future;
@@ -16,6 +17,7 @@ pub use client::{Client, Resumption};
 pub use head::{Head, read_until};
 pub use pki::{Issued, Pki};
 pub use proxy::{Proxy, Reloaded, plain, secure};
+pub use tls::{Secure, Tls, connect_errors, pool_tls};
 pub use websocket::{Message, WebSocket};
 
 /// Far longer than anything takes that works; only a failing test waits so long.

@@ -1,6 +1,7 @@
 //! Certificates made by the test: an authority of its own, and what it has signed.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::RootCertStore;
@@ -28,8 +29,11 @@ impl Pki {
     pub fn new() -> Pki {
         let mut params = CertificateParams::new(Vec::new()).expect("valid parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        // OpenSSL takes a leaf of the same name for its own issuer.
-        params.distinguished_name.push(DnType::CommonName, "authority");
+        // OpenSSL takes a leaf of the same name for its own issuer, and of two authorities of one name the wrong one would
+        // be refused in other words.
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("authority {}", NUMBER.fetch_add(1, Relaxed));
+        params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().expect("a key");
         let authority = CertifiedIssuer::self_signed(params, key).expect("a certificate");
         Pki { folder: tempfile::tempdir().expect("a folder"), authority }
@@ -37,10 +41,16 @@ impl Pki {
 
     /// Signs a certificate for `names`; the first names the files.
     pub fn issue(&self, names: &[&str]) -> Issued {
+        self.issue_with(names, |_| {})
+    }
+
+    /// The same, with parameters that the test changes.
+    pub fn issue_with(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Issued {
         let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
         let file = names[0].replace('*', "any");
         let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new(names).expect("valid names");
+        let mut params = CertificateParams::new(names).expect("valid names");
+        change(&mut params);
         let leaf = params.signed_by(&key, &self.authority).expect("a certificate");
         let (cert_path, key_path) =
             (self.path().join(format!("{file}.pem")), self.path().join(format!("{file}.key")));
@@ -59,7 +69,10 @@ impl Pki {
     /// The authority's certificate, in a PEM file.
     pub fn authority_file(&self) -> PathBuf {
         let path = self.path().join("authority.pem");
-        std::fs::write(&path, self.authority.pem()).expect("a writable folder");
+        // Somebody may be reading it.
+        if !path.exists() {
+            std::fs::write(&path, self.authority.pem()).expect("a writable folder");
+        }
         path
     }
 

@@ -135,7 +135,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     pub async fn echo(mut self) {
         while let Some(message) = self.try_receive().await {
             let frame = message.frame(self.masks);
-            if self.stream.write_all(&frame).await.is_err() || message.opcode == Opcode::Close {
+            let sent = self.stream.write_all(&frame).await.and(self.stream.flush().await);
+            if sent.is_err() || message.opcode == Opcode::Close {
                 break;
             }
         }
