@@ -61,7 +61,8 @@
 //! # A change of the configuration
 //! `supervisor::reload` walks it: read and check the file, build the snapshot, bind new listeners; on any failure up to
 //! here nothing was touched. Then one pointer is swapped, removed listeners close, health checks start and stop, bounds
-//! move, the log takes its new settings. Parts that the new generation leaves as they were are the same `Arc`s in both.
+//! move, the log takes its new settings. Parts that the new generation leaves as they were are the same `Arc`s in both;
+//! so is what a pool's TLS is made of, with its sessions, when other keys of the pool change.
 //! `supervisor::watch` notices changes by content, `admin::api` and SIGHUP ask for them; all of them only send orders.
 //!
 //! # A tunnel
@@ -88,11 +89,12 @@
 //! | tunnels | `limits.tunnels_max`, a little less | 503 |
 //! | a head | `limits.head_bytes_max`, `limits.head_fields_max`, `limits.head_timeout` | 431, or the connection is cut |
 //! | a TLS handshake | `limits.tls_handshake_timeout` | the connection is cut |
-//! | connections to backends for one request | 4, each `connect_timeout` | 502, 504 |
+//! | connections to backends for one request | 4, each `connect_timeout`, TLS included | 502, 504 |
 //! | a backend's answer | `handshake_timeout`, `response_timeout` | 504 |
 //! | silence in a tunnel, or in an answer's body | the route's `idle_timeout` | it is ended |
 //! | bytes kept by a tunnel | 64 KiB a direction | nothing more is read |
 //! | plain text inside TLS | 32 KiB a connection | nothing more is read |
+//! | TLS sessions kept for the backends of a pool | 256 names, 8 for each | the oldest is forgotten |
 //! | log lines | 8,192 | dropped and counted |
 //! | metric series | two million cells; 50,000 series a cold family | dropped and counted |
 //!
@@ -102,6 +104,8 @@
 //!   sets, and its counters are shared between cores. Its text format is used.
 //! * **A reader of our own over TOML's tree** (`config::reader`): serde stops at the first error, and an operator
 //!   wants all of them.
+//! * **tokio-rustls' own enum of both sides** in [`net::stream::Stream`]: a variant for each side would make every stream
+//!   larger than a socket, and rustls' states of a server and of a client are of about the same size.
 //! * **A listener's identity is its configured address** ([`state::ListenerKey`]), not its name: a listener that is
 //!   renamed keeps its socket, and one that is re-addressed binds the new address before the old one closes.
 //! * **A closing listener filters** ([`net::socket::drop_new_handshakes`]): between the last accept and the close a
