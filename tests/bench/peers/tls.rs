@@ -27,12 +27,14 @@ pub fn client(pki: &Pki, group: Group) -> Arc<ClientConfig> {
 pub fn server(issued: &Issued, provider: CryptoProvider) -> Arc<ServerConfig> {
     let chain = CertificateDer::pem_file_iter(&issued.cert).expect("a chain").map(|cert| cert.expect("PEM"));
     let key = PrivateKeyDer::from_pem_file(&issued.key).expect("a key");
-    let config = ServerConfig::builder_with_provider(provider.into())
+    let mut config = ServerConfig::builder_with_provider(provider.into())
         .with_protocol_versions(&[&TLS13])
         .expect("TLS 1.3")
         .with_no_client_auth()
         .with_single_cert(chain.collect(), key)
         .expect("a certificate for its key");
+    // As a backend: nobody can resume a session. As the floor: clients do not.
+    config.send_tls13_tickets = 0;
     Arc::new(config)
 }
 
