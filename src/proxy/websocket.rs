@@ -183,3 +183,14 @@ impl Future for Tunnel {
         Poll::Ready(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tunnel_is_a_small_task() {
+        let bytes = size_of::<Tunnel>();
+        assert!(bytes <= 352, "{bytes}");
+    }
+}

@@ -21,6 +21,7 @@ mod regressions;
 mod reload;
 mod reload_traffic;
 mod routing;
+mod sizes;
 mod spine;
 mod stopping;
 mod tls;
