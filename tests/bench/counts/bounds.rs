@@ -1,0 +1,147 @@
+//! The one table of bounds.
+
+/// Cases that are counted alike.
+pub struct Section {
+    /// Names its tests.
+    pub name: &'static str,
+    /// Stands above its table.
+    pub title: &'static str,
+    /// What is counted.
+    pub columns: &'static [&'static str],
+    /// The most that each case may come to, column by column.
+    pub rows: &'static [(&'static str, &'static [f64])],
+}
+
+impl Section {
+    /// The names of its tests, one for each case.
+    pub fn tests(&self) -> impl Iterator<Item = String> {
+        self.rows.iter().map(|(case, _)| format!("{}: {case}", self.name))
+    }
+}
+
+/// All of them. They are for a dev build. Calls and allocations are the same in a release build; its blocks are smaller
+/// where futures are, and its loops shorter.
+///
+/// Where a count is what the code makes it, the bound is that count. Where it is also a question of what comes together,
+/// the bound is for all of it coming apart: a machine that is busy makes such counts smaller.
+pub const BOUNDS: &[Section] = &[
+    Section {
+        name: "calls per message",
+        title: "System calls of the worker for each message and its echo",
+        columns: &["reads", "empty reads", "writes", "full writes", "waits", "empty waits", "other"],
+        // Timers come at whole milliseconds: now and then one that is nearly due makes a wait of 0 ms.
+        rows: &[
+            ("125 bytes", &[2.0, 0.0, 2.0, 0.0, 2.0, 0.5, 0.0]),
+            ("125 bytes, TLS", &[2.0, 0.0, 2.0, 0.0, 2.0, 0.5, 0.0]),
+            ("125 bytes, 16 in flight", &[0.125, 0.0, 0.125, 0.0, 0.125, 0.04, 0.0]),
+            ("125 bytes, 16 in flight, TLS", &[0.125, 0.0, 0.125, 0.0, 0.125, 0.04, 0.0]),
+            ("125 bytes, 64 tunnels", &[2.0, 0.0, 2.0, 0.0, 2.0, 0.5, 0.0]),
+            ("125 bytes, 64 tunnels, TLS", &[2.0, 0.0, 2.0, 0.0, 2.0, 0.5, 0.0]),
+            ("16 KiB", &[2.0, 0.0, 2.0, 0.0, 2.0, 0.5, 0.0]),
+            // rustls reads 4 KiB of the first record, and then what is left of each.
+            ("16 KiB, TLS", &[6.0, 0.0, 2.0, 0.0, 2.0, 0.5, 0.0]),
+            // 18 scratch buffers full in each direction, if the sender is always ahead.
+            ("1 MiB", &[50.0, 2.0, 50.0, 2.0, 40.0, 2.0, 0.0]),
+            ("1 MiB, TLS", &[160.0, 2.0, 80.0, 2.0, 80.0, 2.0, 0.0]),
+        ],
+    },
+    Section {
+        name: "calls per tunnel",
+        title: "System calls of the worker for each tunnel, from its beginning to its end",
+        columns: &[
+            "reads",
+            "empty reads",
+            "writes",
+            "full writes",
+            "waits",
+            "empty waits",
+            "open",
+            "options",
+            "poller",
+            "close",
+            "other",
+        ],
+        // What may come together: a new socket's room to write and the first bytes on it, the backend's Close and its end.
+        // `open` has the vain `accept4` behind each connection, `other` what a dev build asks of its descriptors.
+        rows: &[
+            ("open and close", &[6.0, 0.0, 4.0, 0.0, 9.0, 1.5, 4.0, 6.0, 4.0, 4.0, 3.0]),
+            ("open and close, TLS", &[8.0, 0.0, 7.0, 0.0, 11.0, 1.5, 4.0, 6.0, 4.0, 4.0, 3.0]),
+            ("open and close, TLS resumed", &[8.0, 0.0, 7.0, 0.0, 11.0, 1.5, 4.0, 6.0, 4.0, 4.0, 3.0]),
+        ],
+    },
+    Section {
+        name: "heap per message",
+        title: "Heap: what the worker allocates for each message and its echo",
+        columns: &["allocations", "bytes"],
+        rows: &[
+            ("125 bytes", &[0.0, 0.0]),
+            ("125 bytes, TLS", &[2.0, 280.0]),
+            ("125 bytes, 16 in flight", &[0.0, 0.0]),
+            ("125 bytes, 16 in flight, TLS", &[0.125, 260.0]),
+            // The runtime's queue may grow once: it has room for 64 tasks at first.
+            ("125 bytes, 64 tunnels", &[0.01, 10.0]),
+            ("125 bytes, 64 tunnels, TLS", &[2.01, 290.0]),
+            ("16 KiB", &[0.0, 0.0]),
+            ("16 KiB, TLS", &[8.0, 95_000.0]),
+            // A reader that is behind makes the tunnel keep what it has read.
+            ("1 MiB", &[34.0, 2_200_000.0]),
+            ("1 MiB, TLS", &[320.0, 6_000_000.0]),
+        ],
+    },
+    Section {
+        name: "heap per tunnel",
+        title: "Heap: what the worker allocates for each tunnel, from its beginning to its end",
+        columns: &["allocations", "bytes"],
+        // A signature's length varies by a few bytes.
+        rows: &[
+            ("open and close", &[68.0, 68_000.0]),
+            ("open and close, TLS", &[217.0, 98_000.0]),
+            ("open and close, TLS resumed", &[230.0, 97_000.0]),
+        ],
+    },
+    Section {
+        name: "heap of an idle tunnel",
+        title: "Heap: what an idle tunnel holds, and what the C library has given out for it",
+        columns: &["blocks", "bytes", "C bytes"],
+        rows: &[
+            ("plain", &[6.5, 1_400.0, 50.0]),
+            ("TLS", &[16.5, 7_900.0, 1_300.0]),
+            ("TLS resumed", &[16.5, 7_900.0, 1_300.0]),
+        ],
+    },
+    Section {
+        name: "instructions",
+        title: "Instructions of pure loops",
+        columns: &["instructions"],
+        // A quarter more than a dev build needs: another compiler may choose differently.
+        rows: &[
+            ("scanner, a frame of 125 bytes", &[360.0]),
+            ("scanner, 64 KiB within a frame", &[90.0]),
+            ("flow, 125 bytes", &[715.0]),
+            ("flow, 125 bytes, blind", &[425.0]),
+            ("router, exact host, 10 routes", &[1_250.0]),
+            ("router, wildcard, 10 routes", &[1_850.0]),
+            ("router, prefix, 10 routes", &[2_350.0]),
+            ("router, exact host, 10,000 routes", &[1_250.0]),
+            ("router, wildcard, 10,000 routes", &[1_900.0]),
+            ("router, prefix, 10,000 routes", &[2_400.0]),
+            ("pool, round robin, 3 backends", &[910.0]),
+            ("pool, least connections, 3 backends", &[1_050.0]),
+            ("pool, round robin, 5,000 backends", &[395_000.0]),
+            ("pool, least connections, 5,000 backends", &[920_000.0]),
+        ],
+    },
+    Section {
+        name: "growth",
+        title: "How many times the instructions that many need are those that few need",
+        columns: &["times"],
+        rows: &[
+            ("router, exact host", &[2.0]),
+            ("router, wildcard", &[2.0]),
+            ("router, prefix", &[2.0]),
+            // In proportion: each choice looks at every backend.
+            ("pool, round robin", &[550.0]),
+            ("pool, least connections", &[1_100.0]),
+        ],
+    },
+];

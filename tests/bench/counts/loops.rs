@@ -1,0 +1,187 @@
+//! The loops that a message or a handshake goes through and that need no socket, for valgrind to count their
+//! instructions: each runs [`ROUNDS`] times and then twice as often, and a call of [`boundary`] tells where.
+
+use std::hint::black_box;
+use std::io;
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use longhaul::config::{BackendAddress, Balance, HostMatch, PathMatch};
+use longhaul::proto::frame::{Header, Opcode};
+use longhaul::proto::scan::{Scanner, Side};
+use longhaul::route::Table;
+use longhaul::tunnel::flow::Flow;
+use longhaul::tunnel::scratch::SCRATCH_BYTES;
+use longhaul::upstream::backend::{Backend, Health};
+use longhaul::upstream::balance::Balancer;
+use longhaul::upstream::pool::{Member, Pool, Tried};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::kit::Message;
+
+/// What [`run`] is called by.
+pub const LOOPS: &str = "loops";
+
+/// How often a loop runs at first.
+pub const ROUNDS: usize = 100;
+
+/// Runs all of them, and tells their names in their order.
+pub fn run() -> ExitCode {
+    scanner();
+    flow("flow, 125 bytes", Scanner::new(Side::Client, false));
+    flow("flow, 125 bytes, blind", Scanner::blind());
+    for routes in [10, 10_000] {
+        router(routes);
+    }
+    for members in [3, 5_000] {
+        pool("round robin", Balance::RoundRobin, members);
+        pool("least connections", Balance::LeastConnections, members);
+    }
+    ExitCode::SUCCESS
+}
+
+/// Valgrind ends a part of its counts whenever this is called.
+#[inline(never)]
+fn boundary() {
+    black_box(());
+}
+
+fn measure(name: &str, mut work: impl FnMut(usize)) {
+    // What happens once only.
+    work(0);
+    boundary();
+    repeat(ROUNDS, &mut work);
+    boundary();
+    repeat(2 * ROUNDS, &mut work);
+    boundary();
+    println!("{name}");
+}
+
+/// Not inlined, so that both runs are the same instructions.
+#[inline(never)]
+fn repeat(rounds: usize, work: &mut impl FnMut(usize)) {
+    for round in 0..rounds {
+        work(black_box(round));
+    }
+}
+
+fn scanner() {
+    let frame = Message::binary(vec![7; 125]).frame(true);
+    let mut small = Scanner::new(Side::Client, false);
+    measure("scanner, a frame of 125 bytes", |_| {
+        assert_eq!(small.feed(black_box(&frame)).messages, 1);
+    });
+    let mut large = Scanner::new(Side::Client, false);
+    let mut header = Vec::new();
+    Header { fin: true, rsv: 0, opcode: Opcode::Binary, mask: Some([1; 4]), length: 1 << 40 }
+        .write(&mut header);
+    large.feed(&header);
+    let chunk = vec![7; 64 << 10];
+    measure("scanner, 64 KiB within a frame", |_| {
+        assert_eq!(large.feed(black_box(&chunk)).frames, 0);
+    });
+}
+
+/// A message, and then nothing until it is rearmed.
+struct Source {
+    frame: Vec<u8>,
+    armed: bool,
+}
+
+impl AsyncRead for Source {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !std::mem::take(&mut self.armed) {
+            return Poll::Pending;
+        }
+        buffer.put_slice(&self.frame);
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Takes everything at once.
+struct Sink;
+
+impl AsyncWrite for Sink {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(black_box(bytes).len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// One direction of a tunnel, one message in flight, over streams in memory.
+fn flow(name: &str, scanner: Scanner) {
+    let mut context = Context::from_waker(Waker::noop());
+    let mut source = Source { frame: Message::binary(vec![7; 125]).frame(true), armed: false };
+    let mut flow = Flow::new(scanner, Vec::new(), |_, _| {});
+    let mut scratch = vec![0; SCRATCH_BYTES];
+    measure(name, |_| {
+        source.armed = true;
+        let mut moved = 0;
+        let count = |bytes, _| moved += bytes;
+        let polled = flow.poll(&mut context, &mut source, &mut Sink, &mut scratch, count);
+        assert!(polled.is_pending() && moved == 131);
+    });
+}
+
+/// A third each of exact hosts, wildcards, and prefixes of paths.
+fn router(routes: usize) {
+    let mut table = Table::default();
+    let mut requests = [const { Vec::new() }; 3];
+    for index in 0..routes {
+        let below = |name: String| PathMatch::Prefix(name);
+        let (kind, host, path) = match index % 3 {
+            0 => (0, HostMatch::Exact(format!("chat-{index}.example.com")), below("/ws/".into())),
+            1 => (1, HostMatch::Below(format!("team-{index}.example.com")), below("/ws/".into())),
+            _ => (2, HostMatch::Any, below(format!("/app-{index}/"))),
+        };
+        table.insert(&host, &path, index);
+        let host = ["chat", "x.team", "any"][kind];
+        let path = if kind == 2 { format!("/app-{index}/room/1") } else { "/ws/room/1".into() };
+        requests[kind].push((format!("{host}-{index}.example.com"), path, index));
+    }
+    for (kind, name) in ["exact host", "wildcard", "prefix"].into_iter().enumerate() {
+        let requests = &requests[kind];
+        measure(&format!("router, {name}, {} routes", thousands(routes)), |round| {
+            let (host, path, route) = &requests[round % requests.len()];
+            assert_eq!(table.find(black_box(host), black_box(path)), Some(route));
+        });
+    }
+}
+
+fn pool(name: &str, balance: Balance, members: usize) {
+    let member = |index| {
+        let address = BackendAddress { host: format!("192.0.2.{}", index % 256), port: 80 };
+        Member { backend: Arc::new(Backend::new(Arc::from("pool"), address, Health::Up)), weight: 1 }
+    };
+    let pool = Pool {
+        name: Arc::from("pool"),
+        members: (0..members).map(member).collect(),
+        balancer: Balancer::new(balance, members),
+        health: None,
+        tls: None,
+        connect_timeout: Duration::from_secs(1),
+        handshake_timeout: Duration::from_secs(1),
+        response_timeout: Duration::from_secs(1),
+    };
+    measure(&format!("pool, {name}, {} backends", thousands(members)), |_| {
+        assert!(pool.pick(black_box(&mut Tried::default())).is_some());
+    });
+}
+
+fn thousands(number: usize) -> String {
+    if number < 1000 { number.to_string() } else { format!("{},{:03}", number / 1000, number % 1000) }
+}
