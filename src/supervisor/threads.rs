@@ -47,9 +47,13 @@ fn start_worker(index: usize, plane: Arc<Plane>) -> io::Result<Worker> {
         cells::enter_worker(index);
         run_thread(&started, async move {
             tokio::spawn(clock::run());
-            while let Some(arrival) = inbox.recv().await {
-                tokio::spawn(connection::serve(plane.clone(), arrival));
-            }
+            // A task: the runtime asks the kernel for events each time that its root future was woken.
+            let serving = tokio::spawn(async move {
+                while let Some(arrival) = inbox.recv().await {
+                    tokio::spawn(connection::serve(plane.clone(), arrival));
+                }
+            });
+            let _ = serving.await;
         });
     })?;
     let runtime = runtime.recv().map_err(io::Error::other)??;
