@@ -39,23 +39,32 @@ pub struct Member {
 impl Pool {
     /// A lease on the backend that should carry the next tunnel, other than those that were `tried`, to which it is
     /// added. Backends that are up come first; when none is, those that have not been probed yet. `None` when none is
-    /// left.
+    /// left, and after [`TRIES_MAX`].
     pub fn pick(&self, tried: &mut Tried) -> Option<Lease> {
-        let before = &tried.0;
+        let before = &*tried;
         let candidates = |health| {
             move |index: &usize| {
                 let fits = |member: &Member| member.backend.health() == health;
-                !before.contains(index) && self.members.get(*index).is_some_and(fits)
+                !before.contains(*index) && self.members.get(*index).is_some_and(fits)
             }
         };
         let up = self.balancer.pick(&self.members, candidates(Health::Up));
         let index = up.or_else(|| self.balancer.pick(&self.members, candidates(Health::Unknown)))?;
         let member = self.members.get(index)?;
-        tried.0.push(index);
+        *tried.0.iter_mut().find(|place| place.is_none())? = Some(index);
         Some(Lease::new(member.backend.clone()))
     }
 }
 
-/// Which members of a pool a request has tried.
+/// Backends that one request tries, at most: with more, a client would wait for the sum of their deadlines.
+pub const TRIES_MAX: usize = 4;
+
+/// Which members of a pool a request has tried, at most [`TRIES_MAX`].
 #[derive(Debug, Default)]
-pub struct Tried(Vec<usize>);
+pub struct Tried([Option<usize>; TRIES_MAX]);
+
+impl Tried {
+    fn contains(&self, index: usize) -> bool {
+        self.0.contains(&Some(index))
+    }
+}

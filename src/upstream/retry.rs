@@ -8,9 +8,6 @@ use crate::net::stream::Stream;
 use crate::outcome::{ConnectError, Refusal};
 use crate::telemetry::Metrics;
 
-/// Backends that one request tries, at most: with more, a client would wait for the sum of their deadlines.
-const TRIES_MAX: usize = 4;
-
 /// A connection to a backend of `pool`, and the lease on it.
 ///
 /// # Errors
@@ -18,8 +15,7 @@ const TRIES_MAX: usize = 4;
 pub async fn connect(pool: &Pool, tcp: &Tcp, metrics: &Metrics) -> Result<(Lease, Stream), Refusal> {
     let mut tried = Tried::default();
     let mut failure = Refusal::NoBackend;
-    for _ in 0..TRIES_MAX {
-        let Some(lease) = pool.pick(&mut tried) else { break };
+    while let Some(lease) = pool.pick(&mut tried) {
         let backend = lease.backend();
         match dial::connect(&backend.address, pool.tls.as_ref(), pool.connect_timeout, tcp).await {
             Ok(stream) => return Ok((lease, stream)),
