@@ -3,7 +3,6 @@
 //! Every wait has a deadline: the TLS handshake, and each request's head, the first byte of it included, which makes
 //! `limits.head_timeout` the longest pause between two requests, too. Bodies and tunnels have their own.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use hyper::server::conn::http1;
@@ -67,8 +66,7 @@ async fn serve_http1(plane: Arc<Plane>, stream: Stream, caller: Arc<Caller>, lim
     let (asked, switch) = (Notify::new(), Switch::default());
     let service = service_fn(|request| {
         asked.notify_one();
-        let answer = exchange(plane.clone(), caller.clone(), request, switch.clone());
-        async { Ok::<_, Infallible>(answer.await) }
+        exchange(plane.clone(), caller.clone(), request, switch.clone())
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(limits.head_timeout);

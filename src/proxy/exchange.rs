@@ -1,5 +1,6 @@
 //! One request, from its head to its answer or its tunnel.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use http::{Request, Response};
@@ -22,13 +23,13 @@ pub async fn exchange(
     caller: Arc<Caller>,
     request: Request<Incoming>,
     switch: Switch,
-) -> Response<Body> {
+) -> Result<Response<Body>, Infallible> {
     let mut account = Account::open(plane.clone(), caller.clone(), &request);
     match answer(&plane, caller, request, &switch, &mut account).await {
-        Ok(response) => response,
+        Ok(response) => Ok(response),
         Err(refusal) => {
             account.refused(&refusal);
-            refuse::response(&refusal)
+            Ok(refuse::response(&refusal))
         }
     }
 }
