@@ -21,8 +21,9 @@ use self::certificate::LoadedCertificate;
 use self::resolver::Resolver;
 use crate::config::TlsVersion;
 
-/// Plain text that may wait inside rustls for the socket, per connection.
-const BUFFER_BYTES_MAX: usize = 32 * 1024;
+/// What may wait inside rustls for the socket, per connection: a tunnel's whole scratch buffer, encrypted, goes to the
+/// socket in one write.
+const BUFFER_BYTES_MAX: usize = 64 * 1024;
 
 /// What a listener needs to speak TLS.
 #[derive(Clone)]
