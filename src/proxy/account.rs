@@ -117,10 +117,8 @@ impl Account {
     pub fn opened(&mut self, session: &Session) {
         let Some(facts) = self.facts.take() else { return };
         let took = facts.begun.elapsed();
-        facts.count(&Outcome::Opened);
         if let Some(route) = &facts.route {
-            route.terms.metrics.opened.increment();
-            route.terms.metrics.handshake.observe(took);
+            route.terms.metrics.opened(took);
         }
         facts.plane.access.write("open", |record| {
             facts.describe(record);

@@ -145,7 +145,7 @@ pub struct Metrics {
 /// The hot metrics of a route.
 pub struct RouteMetrics {
     /// Tunnels opened.
-    pub opened: Counter,
+    opened: Counter,
     /// Tunnels that are open.
     pub active: Gauge,
     /// Bytes passed on, by [`Direction`].
@@ -153,9 +153,11 @@ pub struct RouteMetrics {
     /// Messages passed on, by [`Direction`].
     pub messages: [Counter; 2],
     /// From a handshake's head to its 101.
-    pub handshake: Histogram,
+    handshake: Histogram,
     /// The lives of tunnels that ended.
     pub duration: Histogram,
+    /// Handshakes that opened a tunnel; those with other results are looked up by their labels.
+    handshakes_opened: Counter,
 }
 
 /// The hot metrics of a listener.
@@ -164,6 +166,15 @@ pub struct ListenerMetrics {
     pub accepted: Counter,
     /// Connections that are open.
     pub active: Gauge,
+}
+
+impl RouteMetrics {
+    /// A handshake that took so long opened a tunnel.
+    pub fn opened(&self, took: Duration) {
+        self.opened.increment();
+        self.handshakes_opened.increment();
+        self.handshake.observe(took);
+    }
 }
 
 impl Metrics {
@@ -199,6 +210,7 @@ impl Metrics {
             messages: both(&TUNNEL_MESSAGES),
             handshake: registry.histogram(&HANDSHAKE_DURATION, &[name]),
             duration: registry.histogram(&TUNNEL_DURATION, &[name]),
+            handshakes_opened: registry.counter(&HANDSHAKES, &[name, Result::Opened.label()]),
         }
     }
 
@@ -210,7 +222,7 @@ impl Metrics {
         }
     }
 
-    /// A WebSocket handshake was answered.
+    /// A WebSocket handshake was answered by anything but a tunnel, for which there is [`RouteMetrics::opened`].
     pub fn handshake(&self, route: &str, result: &Result<'_>) {
         self.registry.count(&HANDSHAKES, &[route, result.label()]);
     }
