@@ -36,7 +36,7 @@ pub fn main(arguments: &[String]) {
     };
     let issued = Issued { cert: PathBuf::from(cert), key: PathBuf::from(key), der: Vec::new() };
     let provider = rustls::crypto::aws_lc_rs::default_provider();
-    let acceptor = || TlsAcceptor::from(crate::tls::server(&issued, provider));
+    let acceptor = || TlsAcceptor::from(Arc::new(crate::tls::server(&issued, provider)));
     let door = Arc::new(Door {
         address: address.parse().expect("an address"),
         backend: backend.parse().expect("an address"),

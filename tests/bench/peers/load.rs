@@ -32,6 +32,8 @@ const REST: Duration = Duration::from_secs(10);
 const WARM_UP: Duration = Duration::from_millis(300);
 /// Any single step; only a proxy that does not work takes so long.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// How often a tunnel that is to be kept is tried again.
+const TRIES_AGAIN_MAX: usize = 5;
 /// One in so many round trips is timed.
 const SAMPLE_EVERY: u64 = 16;
 
@@ -262,6 +264,17 @@ impl Messages {
 }
 
 impl Entrance {
+    /// Tries again where a proxy loses a handshake now and then: what is measured is another thing.
+    async fn open_stubbornly(&self) -> io::Result<Opened> {
+        let mut tries = 0;
+        loop {
+            match tokio::time::timeout(DEADLINE, self.open()).await? {
+                Err(_) if tries < TRIES_AGAIN_MAX => tries += 1,
+                result => return result,
+            }
+        }
+    }
+
     async fn open(&self) -> io::Result<Opened> {
         let tcp = TcpStream::connect(self.address).await?;
         tcp.set_nodelay(true)?;
@@ -314,7 +327,7 @@ async fn open_many(entrance: &Entrance, count: usize) -> io::Result<Vec<Tunnel>>
         tasks.spawn_local(async move {
             while left.get() > 0 {
                 left.set(left.get() - 1);
-                let mut tunnel = tokio::time::timeout(DEADLINE, entrance.open()).await??.0;
+                let mut tunnel = entrance.open_stubbornly().await?.0;
                 tokio::time::timeout(DEADLINE, message.echo(&mut tunnel)).await??;
                 opened.borrow_mut().push(tunnel);
             }

@@ -127,7 +127,9 @@ impl Site {
     /// Starts the backends.
     pub async fn new(options: &Options, pki: &Pki) -> Site {
         let issued = pki.issue(&[SERVER_NAME]);
-        let server = crate::tls::server(&issued, crate::tls::provider(Group::X25519));
+        let mut server = crate::tls::server(&issued, crate::tls::provider(Group::X25519));
+        // No proxy can resume a session with the backend.
+        server.send_tls13_tickets = 0;
         let own = std::env::current_exe().expect("the path of this program");
         Site {
             programs: vec![
@@ -139,7 +141,7 @@ impl Site {
                 (Kind::Caddy, options.caddy.clone()),
             ],
             plain_backend: crate::backend::start(None).await,
-            tls_backend: crate::backend::start(Some(server)).await,
+            tls_backend: crate::backend::start(Some(server.into())).await,
             issued,
             authority: pki.authority_file(),
         }

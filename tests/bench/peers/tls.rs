@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
-use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider, kx_group};
+use rustls::crypto::aws_lc_rs::{Ticketer, cipher_suite, default_provider, kx_group};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::version::TLS13;
@@ -23,8 +23,8 @@ pub fn client(pki: &Pki, group: Group) -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
-/// For a server.
-pub fn server(issued: &Issued, provider: CryptoProvider) -> Arc<ServerConfig> {
+/// For a server, with session tickets.
+pub fn server(issued: &Issued, provider: CryptoProvider) -> ServerConfig {
     let chain = CertificateDer::pem_file_iter(&issued.cert).expect("a chain").map(|cert| cert.expect("PEM"));
     let key = PrivateKeyDer::from_pem_file(&issued.key).expect("a key");
     let mut config = ServerConfig::builder_with_provider(provider.into())
@@ -33,9 +33,8 @@ pub fn server(issued: &Issued, provider: CryptoProvider) -> Arc<ServerConfig> {
         .with_no_client_auth()
         .with_single_cert(chain.collect(), key)
         .expect("a certificate for its key");
-    // As a backend: nobody can resume a session. As the floor: clients do not.
-    config.send_tls13_tickets = 0;
-    Arc::new(config)
+    config.ticketer = Ticketer::new().expect("randomness");
+    config
 }
 
 /// One cipher suite and one key exchange: who offers them, or accepts no others, decides for both sides.
