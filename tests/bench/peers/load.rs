@@ -264,11 +264,16 @@ impl Messages {
 }
 
 impl Entrance {
-    /// Tries again where a proxy loses a handshake now and then: what is measured is another thing.
-    async fn open_stubbornly(&self) -> io::Result<Opened> {
+    /// A tunnel that has echoed a message. Where a proxy loses one now and then it is tried again: what is measured is
+    /// another thing.
+    async fn open_stubbornly(&self, message: &Messages) -> io::Result<Tunnel> {
         let mut tries = 0;
         loop {
-            match tokio::time::timeout(DEADLINE, self.open()).await? {
+            let try_once = async {
+                let mut tunnel = self.open().await?.0;
+                message.echo(&mut tunnel).await.map(|()| tunnel)
+            };
+            match tokio::time::timeout(DEADLINE, try_once).await? {
                 Err(_) if tries < TRIES_AGAIN_MAX => tries += 1,
                 result => return result,
             }
@@ -327,8 +332,7 @@ async fn open_many(entrance: &Entrance, count: usize) -> io::Result<Vec<Tunnel>>
         tasks.spawn_local(async move {
             while left.get() > 0 {
                 left.set(left.get() - 1);
-                let mut tunnel = entrance.open_stubbornly().await?.0;
-                tokio::time::timeout(DEADLINE, message.echo(&mut tunnel)).await??;
+                let tunnel = entrance.open_stubbornly(&message).await?;
                 opened.borrow_mut().push(tunnel);
             }
             Ok::<(), io::Error>(())
