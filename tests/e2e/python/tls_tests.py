@@ -12,6 +12,8 @@ from pathlib import Path
 from runner import test
 
 SECONDS_MAX = 10
+# In the handshake; behind it, as a TLS 1.3 client is done before its certificate is seen; for want of one.
+CURL_TLS_ERRORS = (35, 56, 98)
 NAME = "chat.example.com"
 REQUEST = f"GET /web/tell HTTP/1.1\r\nHost: {NAME}\r\nConnection: close\r\n\r\n".encode()
 
@@ -169,7 +171,8 @@ async def a_certificate_of_a_client_reaches_the_backend(workshop):
             fields = await curl(longhaul, pki, "names", *own, *forged, *only)
             assert not any("certificate" in name for name in fields), fields
             for refused in [[], ["--cert", "mallory.pem", "--key", "mallory.key"]]:
-                assert await curl(longhaul, pki, "clients", *refused, *only) in (35, 56)
+                status = await curl(longhaul, pki, "clients", *refused, *only)
+                assert status in CURL_TLS_ERRORS, status
         name = "longhaul_tls_handshakes_total"
         await longhaul.metric_becomes(4, name, listener="clients", result="client_certificate")
 
