@@ -113,6 +113,8 @@
 //! | silence in a tunnel, or in an answer's body | the route's `idle_timeout` | it is ended |
 //! | bytes kept by a tunnel | 60 KiB a direction | nothing more is read |
 //! | encrypted bytes inside TLS | 64 KiB a connection | nothing more is read |
+//! | a client certificate's subject, and its names | 4 KiB of text each | the connection is cut |
+//! | secrets for tickets, in a file | 16 | the file is refused |
 //! | TLS sessions kept for the backends of a pool | 256 names, 8 for each | the oldest is forgotten |
 //! | log lines | 8,192 | dropped and counted |
 //! | metric series | two million cells; 50,000 series a cold family | dropped and counted |
@@ -128,6 +130,11 @@
 //!   wants all of them.
 //! * **tokio-rustls' own enum of both sides** in [`net::stream::Stream`]: a variant for each side would make every stream
 //!   larger than a socket, and rustls' states of a server and of a client are of about the same size.
+//! * **Shared session tickets are AES-256-GCM-SIV** ([`net::tls::tickets`]): under long-lived keys, machines that draw
+//!   nonces at random may draw one twice. What a listener demands of clients is part of the derivation of its keys, so that
+//!   a session cannot be resumed where it could not have begun.
+//! * **The fields of client certificates have fixed names, and nobody's copies pass** ([`proto::client_certificate`]): a
+//!   route serves all listeners, and a trusted proxy that does not know the fields would pass on a client's.
 //! * **A listener's identity is its configured address** ([`state::ListenerKey`]), not its name: a listener that is
 //!   renamed keeps its socket, and one that is re-addressed binds the new address before the old one closes.
 //! * **A closing listener filters** ([`net::socket::drop_new_handshakes`]): between the last accept and the close a

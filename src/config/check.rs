@@ -5,15 +5,17 @@
 //! those that refer to it. Files named here are not opened: that is for whoever loads them.
 
 mod pools;
+mod tls;
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use self::pools::{KnownPools, pools};
 use super::file::{
-    AdminWords, CertificateWords, DrainWords, FileWords, LimitsWords, ListenerWords, LogWords, MetricsWords,
-    RouteWords, ServerWords, TcpWords, TlsWords,
+    AdminWords, DrainWords, FileWords, LimitsWords, ListenerWords, LogWords, MetricsWords, RouteWords,
+    ServerWords, TcpWords,
 };
 use super::problem::shown;
 use super::reader::{Found, Reader};
@@ -21,8 +23,8 @@ use super::shape::Need;
 use super::syntax::{FilePath, Name};
 use super::words::List;
 use super::{
-    AdminAddress, At, Certificate, Config, Drain, HostMatch, Limits, Listener, Log, PathMatch, Pem, Place,
-    Route, Server, Tcp, Tls, UNIX_PATH_BYTES_MAX, defaults,
+    AdminAddress, At, Config, Drain, HostMatch, Limits, Listener, Log, PathMatch, Pem, Place, Route, Server,
+    Tcp, UNIX_PATH_BYTES_MAX, defaults,
 };
 
 /// The configuration that a file and those it includes mean. `None` when something is wrong, which is
@@ -168,7 +170,7 @@ fn listeners(
             free_address(address, addresses, reader);
         }
         let tls = match tls.optional() {
-            Some(Some(words)) => self::tls(words.value, reader).map(Some),
+            Some(Some(words)) => tls::tls(words.value, reader).map(Some),
             Some(None) => Some(None),
             None => None,
         };
@@ -186,20 +188,17 @@ fn listeners(
     }))
 }
 
-fn tls(words: TlsWords, reader: &mut Reader) -> Option<Tls> {
-    let certificates = all(words.certificates.written()?.value.0.into_iter().map(|words| {
-        let CertificateWords { cert, key } = words.value;
-        let [cert, key] = [cert, key].map(|path| path.written().map(|path| pem(path, reader)));
-        Some(Certificate { cert: cert?, key: key? })
-    }));
-    Some(Tls { certificates: certificates?, min_version: words.min_version.or(defaults::TLS_MIN_VERSION)? })
+/// A PEM file, which is watched from now on.
+fn pem(path: At<FilePath>, reader: &mut Reader) -> At<Pem> {
+    let At { value, place } = watched(path, reader);
+    At { value: Pem::File(value), place }
 }
 
-/// A PEM file, which is watched from now on.
-fn pem(At { value, place }: At<FilePath>, reader: &mut Reader) -> At<Pem> {
+/// A file, which is watched from now on.
+fn watched(At { value, place }: At<FilePath>, reader: &mut Reader) -> At<PathBuf> {
     let path = reader.path(value.0, &place);
     reader.watched().files.insert(path.clone());
-    At { value: Pem::File(path), place }
+    At { value: path, place }
 }
 
 fn routes(

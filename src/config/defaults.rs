@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::file::Verify;
-use super::{Balance, LogFormat, LogLevel, TlsVersion};
+use super::{Balance, ClientCertificateMode, LogFormat, LogLevel, TlsVersion, UnknownName};
 
 /// `server.workers`: one worker per core.
 pub const WORKERS: Option<usize> = None;
@@ -38,6 +38,10 @@ pub const LOG_LEVEL: LogLevel = LogLevel::Info;
 /// `log.access`
 pub const LOG_ACCESS: bool = true;
 
+/// `listeners.tls.unknown_name`: clients that misspell are told by the certificate that they get.
+pub const UNKNOWN_NAME: UnknownName = UnknownName::Default;
+/// `listeners.tls.client_certificates.mode`: whoever names authorities wants to know who comes.
+pub const CLIENT_CERTIFICATE_MODE: ClientCertificateMode = ClientCertificateMode::Required;
 /// `listeners.tls.min_version`, `pools.NAME.tls.min_version`
 pub const TLS_MIN_VERSION: TlsVersion = TlsVersion::V1_2;
 

@@ -16,8 +16,8 @@ use super::syntax::{FilePath, Name, ProbePath, ServerName};
 use super::units::{Delay, IdleTimeout, KernelTimer, Size, Timeout};
 use super::words::{Auto, List, Named, Number, Off, choices};
 use super::{
-    AdminAddress, At, BackendAddress, Balance, HostMatch, LogFormat, LogLevel, OriginMatch, PathMatch,
-    TlsVersion,
+    AdminAddress, At, BackendAddress, Balance, Cipher, ClientCertificateMode, HostMatch, LogFormat, LogLevel,
+    OriginMatch, PathMatch, TlsVersion, UnknownName,
 };
 
 /// A count that has no natural limit: 1 to a hundred million.
@@ -156,10 +156,30 @@ words! {
 words! {
     /// `listeners.tls`
     struct TlsWords = "`listeners.tls`" {
-        /// Certificates, chosen by SNI; the first is the default.
+        /// Certificates, chosen by SNI and by what the client can verify; the first is the default.
         required certificates: List<CertificateWords, 1>,
+        /// Who asks for a name that no certificate is for gets the `"default"`, or is `"refuse"`d; default default.
+        optional unknown_name: UnknownName,
+        /// Whether clients show certificates, and whose are believed; absent: none are asked for.
+        optional client_certificates: ClientCertificatesWords,
         /// The oldest version that is spoken, `"1.2"` or `"1.3"`; default 1.2.
         optional min_version: TlsVersion,
+        /// The cipher suites that are spoken, at least one; default all nine that are known.
+        optional ciphers: List<Cipher, 1>,
+        /// The file of secrets that session tickets are encrypted with; absent: keys of this process alone.
+        optional ticket_keys: FilePath,
+    }
+}
+
+words! {
+    /// `listeners.tls.client_certificates`
+    struct ClientCertificatesWords = "`client_certificates`" {
+        /// The PEM file of the authorities that certificates of clients must come from; relative to this file.
+        required ca: FilePath,
+        /// `"required"`, or `"optional"`, with which clients without a certificate are served; default required.
+        optional mode: ClientCertificateMode,
+        /// The PEM file of the lists of what the authorities have revoked; absent: nothing is.
+        optional crl: FilePath,
     }
 }
 
@@ -300,6 +320,19 @@ pub enum Verify {
     None,
 }
 
+choices!(UnknownName { "default" => Self::Default, "refuse" => Self::Refuse, });
+choices!(ClientCertificateMode { "optional" => Self::Optional, "required" => Self::Required, });
+choices!(Cipher {
+    "TLS13_AES_256_GCM_SHA384" => Self::Tls13Aes256Gcm,
+    "TLS13_AES_128_GCM_SHA256" => Self::Tls13Aes128Gcm,
+    "TLS13_CHACHA20_POLY1305_SHA256" => Self::Tls13ChaCha20Poly1305,
+    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384" => Self::EcdsaAes256Gcm,
+    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256" => Self::EcdsaAes128Gcm,
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256" => Self::EcdsaChaCha20Poly1305,
+    "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384" => Self::RsaAes256Gcm,
+    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256" => Self::RsaAes128Gcm,
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256" => Self::RsaChaCha20Poly1305,
+});
 choices!(Verify { "full" => Self::Full, "none" => Self::None, });
 choices!(ProbeKind { "tcp" => Self::Tcp, "http" => Self::Http, });
 choices!(LogFormat { "json" => Self::Json, "text" => Self::Text, });

@@ -164,10 +164,11 @@ mod tests {
                 "\n",
             ),
             (
-                "\ntls = { certificates = [{ cert = \"a\", key = \"a\" }], ",
-                defaults(entry("listeners", "tls")),
+                "\ntls = { certificates = [{ cert = \"a\", key = \"a\" }], client_certificates = { ca = \"a\", ",
+                defaults(&entry("listeners", "tls")["properties"]["client_certificates"]),
                 ", ",
             ),
+            (" }, ", defaults(entry("listeners", "tls")), ", "),
             (" }\n[[routes]]\nname = \"a\"\npool = \"a\"\n", defaults(&at("routes")["items"]), "\n"),
             ("\n[pools.a]\n", defaults(pool), "\n"),
             ("\nbackends = [{ address = \"a:1\", ", defaults(backend), ", "),

@@ -9,6 +9,7 @@ use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
 use super::file::FileWords;
+use super::reader::Word;
 use super::shape::{Key, Need, Shape};
 use super::*;
 
@@ -170,6 +171,12 @@ fn the_full_example_shows_the_defaults() {
     let short = parse(&[LISTENER, tls, ROUTE, POOL, health].concat()).unwrap();
     let min_version = |config: &Config| config.listeners[0].tls.as_ref().unwrap().min_version;
     assert_eq!(min_version(&full), min_version(&short));
+    let [full_tls, short_tls] = [&full, &short].map(|config| config.listeners[0].tls.as_ref().unwrap());
+    assert_eq!(full_tls.unknown_name, short_tls.unknown_name);
+    assert_eq!(full_tls.client_certificates.as_ref().unwrap().mode, defaults::CLIENT_CERTIFICATE_MODE);
+    assert_eq!((&short_tls.client_certificates, &short_tls.ciphers), (&None, &None));
+    let all = full_tls.ciphers.as_ref().unwrap();
+    assert!(matches!(<Cipher as Word>::SHAPE, Shape::Choice(known) if known.len() == all.len()));
     assert_eq!(full.pools["chat"].health, short.pools["p"].health);
     let tls = parse(&[LISTENER, ROUTE, POOL, "tls = {}\n"].concat()).unwrap();
     let [full, short] = [&full.pools["chat"], &tls.pools["p"]].map(|pool| &pool.tls.as_ref().unwrap().value);

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use rcgen::{CertificateParams, KeyPair};
 
-use crate::config::{At, Certificate, Config, Pem, Place, Tls, TlsVersion};
+use crate::config::{At, Certificate, Config, Pem, Place, Tls, TlsVersion, UnknownName};
 
 /// Ports that are tried after the one that was wanted.
 const PORTS_TRIED: u16 = 100;
@@ -66,7 +66,14 @@ health = {{ kind = "http", path = "/health", interval = "2s" }}
     for listener in &mut config.listeners {
         if listener.name.value.starts_with("tls") {
             let certificates = vec![certificate.clone()];
-            listener.tls = Some(Tls { certificates, min_version: TlsVersion::V1_2 });
+            listener.tls = Some(Tls {
+                certificates,
+                unknown_name: UnknownName::Default,
+                client_certificates: None,
+                min_version: TlsVersion::V1_2,
+                ciphers: None,
+                ticket_keys: None,
+            });
         }
     }
     Ok((config, Introduction { tls_port, plain_port, metrics_port }))

@@ -16,7 +16,7 @@ use crate::config::Limits;
 use crate::lifecycle::{Phase, reached};
 use crate::net::http::{MIN_BUFFER_BYTES, take_back};
 use crate::net::stream::Stream;
-use crate::net::tls::{Agreed, TlsError};
+use crate::net::tls::{Agreed, HandshakeError};
 use crate::proxy::exchange::exchange;
 use crate::proxy::websocket::Switch;
 use crate::proxy::{Caller, Plane};
@@ -50,13 +50,17 @@ async fn secure(
             plane.metrics.tls_handshake(name, result, agreed.version);
             Some((Stream::Tls(stream), Some(agreed)))
         }
-        Err(TlsError::Timeout) => {
-            plane.metrics.tls_handshake(name, TlsResult::Timeout, "");
-            None
-        }
-        Err(TlsError::Failed(error)) => {
-            plane.metrics.tls_handshake(name, TlsResult::Failed, "");
-            tracing::debug!(listener = %name, %error, "TLS handshake failed");
+        Err(error) => {
+            let (result, error) = match error {
+                HandshakeError::Timeout => (TlsResult::Timeout, None),
+                HandshakeError::UnknownName => (TlsResult::UnknownName, None),
+                HandshakeError::ClientCertificate(error) => (TlsResult::ClientCertificate, Some(error)),
+                HandshakeError::Failed(error) => (TlsResult::Failed, Some(error)),
+            };
+            plane.metrics.tls_handshake(name, result, "");
+            if let Some(error) = error {
+                tracing::debug!(listener = %name, %error, "TLS handshake failed");
+            }
             None
         }
     }

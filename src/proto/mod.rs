@@ -14,6 +14,7 @@
 //! what was written and whether that may be written; routes, limits and answers are made elsewhere.
 
 pub mod authority;
+pub mod client_certificate;
 pub mod close;
 pub mod forwarded;
 pub mod frame;

@@ -167,7 +167,14 @@ impl Facts {
         if self.client != self.caller.peer.ip() {
             record.show("peer", self.caller.peer.ip());
         }
-        record.maybe("tls", self.caller.tls.map(|tls| tls.version));
+        if let Some(tls) = &self.caller.tls {
+            record.text("tls", tls.version);
+            if let Some(certificate) = &tls.client {
+                // Visible ASCII, both of them.
+                record.maybe("client_subject", certificate.subject.to_str().ok());
+                record.maybe("client_names", certificate.names.to_str().ok());
+            }
+        }
         if let Some(Target { method, host, path }) = &self.target {
             record.text("method", method.as_str()).maybe("host", host.as_deref()).text("path", path);
         }

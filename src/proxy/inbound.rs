@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 use super::Caller;
 use crate::outcome::Refusal;
 use crate::proto::authority::{self, Authority};
+use crate::proto::client_certificate;
 use crate::proto::forwarded::{self, Sender};
 use crate::proto::handshake::{Offer, read_offer};
 use crate::proto::hop;
@@ -45,8 +46,8 @@ impl Inbound {
     }
 }
 
-/// Makes a head ready for a backend: the target in origin form, one `Host`, no hop-by-hop fields, and the forwarding
-/// fields.
+/// Makes a head ready for a backend: the target in origin form, one `Host`, no hop-by-hop fields, the forwarding
+/// fields, and those of the client's certificate.
 pub fn rewrite(mut head: Parts, authority: &Authority, caller: &Caller) -> Parts {
     head.uri = origin_form(&head.uri);
     head.version = Version::HTTP_11;
@@ -61,6 +62,9 @@ pub fn rewrite(mut head: Parts, authority: &Authority, caller: &Caller) -> Parts
         trusted: caller.listener.trusted_networks.iter().any(|network| network.contains(&peer)),
     };
     forwarded::write(&mut head.headers, &sender);
+    let certificate = caller.tls.as_ref().and_then(|tls| tls.client.as_deref());
+    let shown = certificate.map(|certificate| (&certificate.subject, &certificate.names));
+    client_certificate::write(&mut head.headers, shown);
     head
 }
 

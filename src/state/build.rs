@@ -13,8 +13,9 @@ use self::tls::Connectors;
 use super::registry::Registry;
 use super::{Listener, ListenerKey, Route, Snapshot};
 use crate::config::{self, Config, Problems};
-use crate::net::tls::Terminator;
 use crate::net::tls::certificate::{self, LoadedCertificate};
+use crate::net::tls::tickets::Tickets;
+use crate::net::tls::{Settings, Terminator};
 use crate::route::Table;
 use crate::telemetry::Metrics;
 use crate::tunnel::Terms;
@@ -65,14 +66,21 @@ impl Builder<'_> {
     fn listener(&self, words: &config::Listener, problems: &mut Problems) -> Option<Arc<Listener>> {
         let name: Arc<str> = Arc::from(words.name.value.as_str());
         let key = ListenerKey::new(words.address.value, &name);
-        let settings = words.tls.as_ref();
-        let certificates = settings.map_or(Some(Vec::new()), |tls| load(&tls.certificates, problems))?;
-        if let Some(kept) = self.unchanged_listener(words, &key, &certificates) {
+        let settings = match &words.tls {
+            Some(tls) => Some(tls::terminator(tls, problems)?),
+            None => None,
+        };
+        if let Some(kept) = self.unchanged_listener(words, &key, settings.as_ref()) {
             return Some(kept);
         }
-        let terminator = settings.map(|tls| {
-            let tickets = self.registry.tickets(&name)?;
-            Terminator::new(&certificates, tls.min_version, tickets)
+        let certificates =
+            settings.as_ref().map(|settings| settings.certificates.clone()).unwrap_or_default();
+        let terminator = settings.map(|settings| {
+            let tickets = match &settings.ticket_keys {
+                Some(keys) => Tickets::shared(keys, &settings.rules())?,
+                None => self.registry.tickets(&name, settings.rules())?,
+            };
+            Terminator::new(settings, tickets)
         });
         match terminator.transpose() {
             Ok(tls) => Some(Arc::new(Listener {
@@ -95,12 +103,13 @@ impl Builder<'_> {
         &self,
         words: &config::Listener,
         key: &ListenerKey,
-        certificates: &[LoadedCertificate],
+        settings: Option<&Settings>,
     ) -> Option<Arc<Listener>> {
         let previous = self.previous?;
         let before = previous.config.listeners.iter().find(|before| before.name == words.name)?;
         let listener = previous.listener(key)?;
-        (before == words && listener.certificates == certificates).then(|| listener.clone())
+        let same_files = listener.tls.as_ref().map(Terminator::settings) == settings;
+        (before == words && same_files).then(|| listener.clone())
     }
 
     fn pool(&self, words: &config::Pool, problems: &mut Problems) -> Option<Arc<Pool>> {

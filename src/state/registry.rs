@@ -5,14 +5,15 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::config::BackendAddress;
-use crate::net::tls::Tickets;
+use crate::net::tls::clients::Rules;
+use crate::net::tls::tickets::Tickets;
 use crate::upstream::backend::{Backend, Health};
 
 /// All that any generation or tunnel still holds.
 #[derive(Default)]
 pub struct Registry {
     backends: Mutex<HashMap<Key, Weak<Backend>>>,
-    tickets: Mutex<HashMap<Arc<str>, Tickets>>,
+    tickets: Mutex<HashMap<Arc<str>, (Rules, Tickets)>>,
 }
 
 type Key = (Arc<str>, BackendAddress);
@@ -30,18 +31,20 @@ impl Registry {
         backend
     }
 
-    /// The ticket keys of the listener `name`: the same ones for as long as there is a listener of that name, so that a
-    /// new certificate does not cost its clients their sessions.
+    /// The ticket keys of the listener `name`: the same ones for as long as there is a listener of that name that demands
+    /// the same of clients, so that a new certificate does not cost its clients their sessions.
     ///
     /// # Errors
     /// When the cryptography provider has no randomness.
-    pub fn tickets(&self, name: &Arc<str>) -> Result<Tickets, rustls::Error> {
+    pub fn tickets(&self, name: &Arc<str>, rules: Rules) -> Result<Tickets, rustls::Error> {
         let mut tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(tickets) = tickets.get(name) {
+        if let Some((made_for, tickets)) = tickets.get(name)
+            && *made_for == rules
+        {
             return Ok(tickets.clone());
         }
         let made = Tickets::new()?;
-        tickets.insert(name.clone(), made.clone());
+        tickets.insert(name.clone(), (rules, made.clone()));
         Ok(made)
     }
 

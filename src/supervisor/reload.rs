@@ -16,7 +16,7 @@ use crate::config::diff::Change;
 use crate::config::{Config, Place, Problems, Watched};
 use crate::state::orders::{Asker, Reload, Reloaded};
 use crate::state::registry::Registry;
-use crate::state::{Snapshot, build};
+use crate::state::{Listener, Snapshot, build};
 use crate::telemetry::Metrics;
 use crate::telemetry::labels::ReloadResult;
 use crate::upstream::pool::Pool;
@@ -192,12 +192,18 @@ fn prepare(path: &Path, previous: &Snapshot, registry: &Registry, metrics: &Metr
     Prepared { watched, next }
 }
 
-/// Whether a listener of the same name shows other certificates than before, or a pool shows or believes others.
+/// Whether a listener of the same name shows or believes other certificates than before or has other ticket keys, or a
+/// pool shows or believes others.
 fn renews_certificates(previous: &Snapshot, next: &Snapshot) -> bool {
     let before = |name: &str| previous.listeners.iter().find(|listener| *listener.name == *name);
-    let by_listeners = next.listeners.iter().any(|listener| {
-        before(&listener.name).is_some_and(|before| before.certificates != listener.certificates)
-    });
+    let shown = |listener: &Listener| {
+        let settings = listener.tls.as_ref()?.settings();
+        Some((settings.certificates.clone(), settings.clients.clone(), settings.ticket_keys.clone()))
+    };
+    let by_listeners = next
+        .listeners
+        .iter()
+        .any(|listener| before(&listener.name).is_some_and(|before| shown(before) != shown(listener)));
     let files = |pool: &Pool| {
         let settings = pool.tls.as_ref()?.settings();
         Some((settings.authorities.clone(), settings.certificate.clone()))

@@ -34,6 +34,10 @@ pub enum TlsResult {
     Resumed,
     /// The client broke it off, or the two found no common ground.
     Failed,
+    /// The client asked for a name that no certificate is for, and `unknown_name` is `"refuse"`.
+    UnknownName,
+    /// The client showed no certificate and had to, or one that is not believed.
+    ClientCertificate,
     /// `limits.tls_handshake_timeout` passed.
     Timeout,
 }
@@ -44,6 +48,8 @@ impl TlsResult {
             TlsResult::Full => "full",
             TlsResult::Resumed => "resumed",
             TlsResult::Failed => "failed",
+            TlsResult::UnknownName => "unknown_name",
+            TlsResult::ClientCertificate => "client_certificate",
             TlsResult::Timeout => "timeout",
         }
     }

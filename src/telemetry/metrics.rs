@@ -80,7 +80,7 @@ families! {
         "Client connections that a worker carries, tunnels included.";
 
     TLS_HANDSHAKES = Kind::Counter, "longhaul_tls_handshakes_total" ["listener", "result", "version"]
-        "TLS handshakes with clients: full, resumed, failed or timed out.";
+        "TLS handshakes with clients: full, resumed, or why they failed.";
     CERTIFICATE_EXPIRY = Kind::Gauge, "longhaul_certificate_expiry_timestamp_seconds" ["listener", "certificate"]
         "When a certificate stops being valid.";
 

@@ -1,5 +1,10 @@
 //! TLS towards clients: versions, certificates by name, resumption, ALPN, deadlines, and the end that TLS announces.
 
+mod ciphers;
+mod clients;
+mod names;
+mod tickets;
+
 use rustls::version::{TLS12, TLS13};
 use rustls::{ALL_VERSIONS, HandshakeKind, SupportedProtocolVersion};
 

@@ -129,35 +129,44 @@ fn facts(leaf: &CertificateDer<'_>) -> Result<(Vec<String>, Duration), Certifica
 fn read(pem: &Pem, in_key: bool) -> Result<Vec<u8>, CertificateError> {
     match pem {
         Pem::Inline(text) => Ok(text.clone().into_bytes()),
-        Pem::File(path) => read_file(path).map_err(|error| CertificateError {
-            in_key,
-            message: format!("cannot read {}: {error}", path.display()),
-            remedy: match error.kind() {
-                io::ErrorKind::NotFound => {
-                    "a relative path starts at the configuration file's directory".into()
-                }
-                io::ErrorKind::PermissionDenied => "let the user that runs longhaul read the file".into(),
-                _ => "name a readable PEM file".into(),
-            },
-        }),
+        Pem::File(path) => {
+            read_file(path, PEM_BYTES_MAX).map_err(|error| CertificateError { in_key, ..error })
+        }
     }
 }
 
-fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+/// A file of at most `bytes_max`.
+///
+/// # Errors
+/// How it cannot be read, and what to do.
+pub(super) fn read_file(path: &Path, bytes_max: u64) -> Result<Vec<u8>, CertificateError> {
+    try_read(path, bytes_max).map_err(|error| CertificateError {
+        in_key: false,
+        message: format!("cannot read {}: {error}", path.display()),
+        remedy: match error.kind() {
+            io::ErrorKind::NotFound => "a relative path starts at the configuration file's directory".into(),
+            io::ErrorKind::PermissionDenied => "let the user that runs longhaul read the file".into(),
+            _ => "name a readable file of this kind".into(),
+        },
+    })
+}
+
+fn try_read(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     let found = fs::metadata(path)?;
     // A pipe or a device might never end, or never begin.
     if !found.is_file() && !found.is_dir() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "this is no regular file"));
     }
     let mut bytes = Vec::new();
-    fs::File::open(path)?.take(PEM_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length > PEM_BYTES_MAX) {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 1 MiB"));
+    fs::File::open(path)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > bytes_max) {
+        let message = format!("larger than {} MiB", bytes_max >> 20);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
     }
     Ok(bytes)
 }
 
-fn fault(in_key: bool, message: &str, error: &dyn fmt::Display) -> CertificateError {
+pub(super) fn fault(in_key: bool, message: &str, error: &dyn fmt::Display) -> CertificateError {
     CertificateError {
         in_key,
         message: format!("{message}: {error}"),

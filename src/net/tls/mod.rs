@@ -1,61 +1,83 @@
-//! TLS: rustls with aws-lc-rs, versions 1.2 and 1.3. Here towards clients, with certificates by SNI and resumption by
-//! tickets; towards backends in [`connect`].
+//! TLS: rustls with aws-lc-rs, versions 1.2 and 1.3. Here towards clients, with certificates by SNI, certificates of
+//! theirs ([`clients`]) and resumption by [`tickets`]; towards backends in [`connect`].
 
 pub mod authorities;
 pub mod certificate;
+pub mod clients;
 pub mod connect;
+mod names;
 mod resolver;
+mod suites;
+pub mod tickets;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::crypto::aws_lc_rs;
-use rustls::server::ProducesTickets;
+use rustls::server::{Acceptor, ServerConnection};
 use rustls::{HandshakeKind, ProtocolVersion, ServerConfig, SupportedProtocolVersion};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::{TlsAcceptor, TlsStream};
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor, TlsStream, server};
 
 use self::certificate::LoadedCertificate;
+use self::clients::{ClientCertificate, Clients, Rules};
 use self::resolver::Resolver;
-use crate::config::TlsVersion;
+use self::tickets::{TicketKeys, Tickets};
+use crate::config::{Cipher, TlsVersion, UnknownName};
 
 /// What may wait inside rustls for the socket, per connection: a tunnel's whole scratch buffer, encrypted, goes to the
 /// socket in one write.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
+/// A fatal alert, `unrecognized_name` (RFC 6066 3), in a record of its own (RFC 8446 5.1 and 6).
+const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 
-/// What a listener needs to speak TLS.
+/// What a listener needs to speak TLS. Cheap to clone.
 #[derive(Clone)]
 pub struct Terminator {
+    settings: Arc<Settings>,
+    resolver: Arc<Resolver>,
     config: Arc<ServerConfig>,
 }
 
-/// What session tickets are encrypted with (RFC 5077, RFC 8446 4.6.1): a key of this process, rolled every six hours.
-/// Never to be shared by listeners that ask clients for different proofs of who they are.
-#[derive(Clone)]
-pub struct Tickets(Arc<dyn ProducesTickets>);
+/// All that a terminator is made of, but for tickets. Of equal settings a second one would do the same.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Chosen by name; the first is the default.
+    pub certificates: Vec<LoadedCertificate>,
+    /// What becomes of a client that asks for another name.
+    pub unknown_name: UnknownName,
+    /// `None` asks clients for no certificate.
+    pub clients: Option<Clients>,
+    /// The oldest version that is spoken.
+    pub min_version: TlsVersion,
+    /// What is spoken; `None` is all that longhaul knows.
+    pub ciphers: Option<BTreeSet<Cipher>>,
+    /// What tickets are encrypted with; `None` is keys of this process.
+    pub ticket_keys: Option<TicketKeys>,
+}
 
-impl Tickets {
-    /// Fresh keys.
-    ///
-    /// # Errors
-    /// When the cryptography provider has no randomness.
-    pub fn new() -> Result<Tickets, rustls::Error> {
-        Ok(Tickets(aws_lc_rs::Ticketer::new()?))
+impl Settings {
+    /// What a client must show: sessions are resumed only under the same rules.
+    pub fn rules(&self) -> Rules {
+        self.clients.as_ref().map_or(Rules::NONE, Clients::rules)
     }
 }
 
 /// What a TLS handshake agreed on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Agreed {
     /// `1.2` or `1.3`.
     pub version: &'static str,
     /// Whether a ticket brought an older session back.
     pub resumed: bool,
+    /// The certificate that the client has shown, verified.
+    pub client: Option<Arc<ClientCertificate>>,
 }
 
-/// Why there is no TLS session.
+/// Why there is no TLS session with a backend.
 #[derive(Debug)]
 pub enum TlsError {
     /// The deadline passed.
@@ -64,50 +86,101 @@ pub enum TlsError {
     Failed(io::Error),
 }
 
+/// Why there is no TLS session with a client.
+#[derive(Debug)]
+pub enum HandshakeError {
+    /// The deadline passed.
+    Timeout,
+    /// The client asked for a name that no certificate is for.
+    UnknownName,
+    /// The client showed no certificate and had to, or one that is not believed.
+    ClientCertificate(io::Error),
+    /// The client went away, spoke something else, or no common ground was found.
+    Failed(io::Error),
+}
+
 impl Terminator {
-    /// TLS with the given certificates, of which the first is the default.
+    /// TLS with these settings, and sessions in `tickets`, which no terminator of other [`Rules`] may share.
     ///
     /// # Errors
     /// When the cryptography provider supports no version at or above `min_version`.
-    pub fn new(
-        certificates: &[LoadedCertificate],
-        min_version: TlsVersion,
-        tickets: Tickets,
-    ) -> Result<Terminator, rustls::Error> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(versions(min_version))?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(Resolver::new(certificates)));
-        config.ticketer = tickets.0;
+    pub fn new(settings: Settings, tickets: Tickets) -> Result<Terminator, rustls::Error> {
+        let provider = Arc::new(suites::provider(settings.ciphers.as_ref()));
+        let builder = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions(settings.min_version))?;
+        let builder = match &settings.clients {
+            Some(clients) => builder.with_client_cert_verifier(clients.verifier().clone()),
+            None => builder.with_no_client_auth(),
+        };
+        let resolver = Arc::new(Resolver::new(&settings.certificates));
+        let mut config = builder.with_cert_resolver(resolver.clone());
+        config.ticketer = tickets.producer();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Terminator { config: Arc::new(config) })
+        Ok(Terminator { settings: Arc::new(settings), resolver, config: Arc::new(config) })
+    }
+
+    /// What it was made of.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// Performs the handshake as the server.
     ///
     /// # Errors
-    /// [`TlsError::Timeout`] after `deadline`, else [`TlsError::Failed`].
+    /// [`HandshakeError::Timeout`] after `deadline`, else what went wrong.
     pub async fn accept(
         &self,
         tcp: TcpStream,
         deadline: Duration,
-    ) -> Result<(Box<TlsStream<TcpStream>>, Agreed), TlsError> {
-        let acceptor = TlsAcceptor::from(self.config.clone());
-        let handshake = acceptor.accept_with(tcp, |session| session.set_buffer_limit(Some(BUFFER_BYTES_MAX)));
-        let stream = match timeout(deadline, handshake).await {
-            Ok(result) => result.map_err(TlsError::Failed)?,
-            Err(_) => return Err(TlsError::Timeout),
+    ) -> Result<(Box<TlsStream<TcpStream>>, Agreed), HandshakeError> {
+        let stream = match timeout(deadline, self.handshake(tcp)).await {
+            Ok(result) => result?,
+            Err(_) => return Err(HandshakeError::Timeout),
         };
         let session = stream.get_ref().1;
-        let agreed = Agreed {
-            version: match session.protocol_version() {
-                Some(ProtocolVersion::TLSv1_3) => "1.3",
-                _ => "1.2",
-            },
-            resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
+        let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
+        let client = match &self.settings.clients {
+            Some(clients) => clients.admit(session.peer_certificates(), resumed)?,
+            None => None,
         };
+        let version = match session.protocol_version() {
+            Some(ProtocolVersion::TLSv1_3) => "1.3",
+            _ => "1.2",
+        };
+        let agreed = Agreed { version, resumed, client: client.map(Arc::new) };
         Ok((Box::new(TlsStream::Server(stream)), agreed))
+    }
+
+    async fn handshake(&self, tcp: TcpStream) -> Result<server::TlsStream<TcpStream>, HandshakeError> {
+        let limit = |session: &mut ServerConnection| session.set_buffer_limit(Some(BUFFER_BYTES_MAX));
+        let finished = match self.settings.unknown_name {
+            UnknownName::Default => TlsAcceptor::from(self.config.clone()).accept_with(tcp, limit).await,
+            // In a box of its own: all connections would be larger by what few listeners need.
+            UnknownName::Refuse => {
+                Box::pin(self.start(tcp)).await?.into_stream_with(self.config.clone(), limit).await
+            }
+        };
+        finished.map_err(|error| match connect::rustls_error(&error) {
+            Some(rustls::Error::NoCertificatesPresented | rustls::Error::InvalidCertificate(_)) => {
+                HandshakeError::ClientCertificate(error)
+            }
+            _ => HandshakeError::Failed(error),
+        })
+    }
+
+    /// Reads the ClientHello, and goes on unless it asks for a name that no certificate is for.
+    async fn start(&self, tcp: TcpStream) -> Result<tokio_rustls::StartHandshake<TcpStream>, HandshakeError> {
+        let start =
+            LazyConfigAcceptor::new(Acceptor::default(), tcp).await.map_err(HandshakeError::Failed)?;
+        // No name at all is none that is unknown: a client that asks by address sends none.
+        if start.client_hello().server_name().is_none_or(|name| self.resolver.knows(name)) {
+            return Ok(start);
+        }
+        let mut tcp = start.io;
+        // A client that has left needs no alert.
+        let _ = tcp.write_all(&UNRECOGNIZED_NAME).await;
+        let _ = tcp.shutdown().await;
+        Err(HandshakeError::UnknownName)
     }
 }
 

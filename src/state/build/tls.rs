@@ -1,13 +1,58 @@
-//! TLS of pools: loads what their `tls` tables name, and keeps each connector, with its sessions, that would come out the
-//! same.
+//! TLS: loads what the `tls` tables of listeners and pools name, and keeps each connector of a pool, with its sessions,
+//! that would come out the same.
 
 use std::cell::OnceCell;
 
-use super::load_pair;
-use crate::config::{At, Place, Pool, PoolTls, Problems, Trust};
+use super::{load, load_pair};
+use crate::config::{At, ClientCertificates, Place, Pool, PoolTls, Problems, Tls, Trust};
+use crate::net::tls;
 use crate::net::tls::authorities::Authorities;
 use crate::net::tls::certificate::CertificateError;
+use crate::net::tls::clients::{Clients, Revoked};
 use crate::net::tls::connect::{self, Connector, Settings};
+use crate::net::tls::tickets::TicketKeys;
+
+/// What a listener's `tls` table amounts to. `None` when something cannot be used, which is added to `problems`.
+pub fn terminator(words: &Tls, problems: &mut Problems) -> Option<tls::Settings> {
+    let certificates = load(&words.certificates, problems);
+    let clients = match &words.client_certificates {
+        Some(words) => clients(words, problems).map(Some),
+        None => Some(None),
+    };
+    let ticket_keys = match &words.ticket_keys {
+        Some(path) => used(TicketKeys::load(&path.value), &path.place, problems).map(Some),
+        None => Some(None),
+    };
+    Some(tls::Settings {
+        certificates: certificates?,
+        unknown_name: words.unknown_name,
+        clients: clients?,
+        min_version: words.min_version,
+        ciphers: words.ciphers.clone(),
+        ticket_keys: ticket_keys?,
+    })
+}
+
+fn clients(words: &ClientCertificates, problems: &mut Problems) -> Option<Clients> {
+    let authorities = used(Authorities::load(&words.ca.value), &words.ca.place, problems);
+    let revoked = match &words.crl {
+        Some(pem) => used(Revoked::load(&pem.value), &pem.place, problems),
+        None => Some(Revoked::default()),
+    };
+    let place = words.crl.as_ref().map_or(&words.ca.place, |pem| &pem.place);
+    used(Clients::new(&authorities?, words.mode, revoked?), place, problems)
+}
+
+/// What came of loading, or a problem at its place.
+fn used<T>(loaded: Result<T, CertificateError>, place: &Place, problems: &mut Problems) -> Option<T> {
+    match loaded {
+        Ok(value) => Some(value),
+        Err(error) => {
+            problems.push(place.clone(), error.message, error.remedy);
+            None
+        }
+    }
+}
 
 /// Makes the connectors of one generation.
 #[derive(Default)]
@@ -49,13 +94,7 @@ impl Connectors {
     ) -> Option<Settings> {
         let authorities = match &words.trust {
             Trust::Anyone => Some(None),
-            Trust::Authorities(pem) => match Authorities::load(&pem.value) {
-                Ok(authorities) => Some(Some(authorities)),
-                Err(error) => {
-                    problems.push(pem.place.clone(), error.message, error.remedy);
-                    None
-                }
-            },
+            Trust::Authorities(pem) => used(Authorities::load(&pem.value), &pem.place, problems).map(Some),
             Trust::System => match self.system.get_or_init(Authorities::of_system) {
                 Ok(authorities) => Some(Some(authorities.clone())),
                 Err(error) => {

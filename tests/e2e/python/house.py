@@ -85,9 +85,9 @@ class Workshop:
         self._longhaul = None
 
     @asynccontextmanager
-    async def open(self):
-        """A house on the plain listener of a new longhaul."""
-        async with Longhaul(self._ports) as self._longhaul:
+    async def open(self, listeners=""):
+        """A house on the plain listener of a new longhaul, which may have further ones."""
+        async with Longhaul(self._ports, listeners) as self._longhaul:
             yield House("plain", self._longhaul, *self._backends)
 
     async def is_quiet(self):

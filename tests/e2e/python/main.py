@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 
 import http_tests
 import process_tests
+import tls_tests
 import websocket_tests
 from chat_backend import ChatBackend
 from house import House, Workshop
@@ -26,7 +27,7 @@ async def main():
         longhaul = await stack.enter_async_context(Longhaul(ports))
         houses = [House(name, longhaul, chat, web) for name in ("plain", "secure")]
         plan = [(house, [websocket_tests, http_tests]) for house in houses]
-        return await run_all([*plan, (Workshop(ports, chat, web), [process_tests])])
+        return await run_all([*plan, (Workshop(ports, chat, web), [process_tests, tls_tests])])
 
 
 if __name__ == "__main__":

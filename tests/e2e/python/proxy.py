@@ -20,10 +20,14 @@ E2E = Path(__file__).resolve().parents[1]
 
 
 class Longhaul:
-    """`async with Longhaul({"chat-1": port, ...}) as longhaul: ...`: a port for each word between @ in the file."""
+    """`async with Longhaul({"chat-1": port, ...}) as longhaul: ...`: a port for each word between @ in the file.
 
-    def __init__(self, ports):
+    `listeners` are further ones, as the file would have them.
+    """
+
+    def __init__(self, ports, listeners=""):
         self._ports = ports
+        self._listeners = listeners
         self._addresses = {}
         self._log = deque(maxlen=40)
         self._started = asyncio.Event()
@@ -63,7 +67,7 @@ class Longhaul:
             return await self.process.wait()
 
     def port(self, listener):
-        """The port that the listener `plain` or `secure`, or `metrics`, was given."""
+        """The port that a listener, such as `plain` or `secure`, or `metrics`, was given."""
         return int(self._addresses[listener].rpartition(":")[2])
 
     def describe(self):
@@ -91,7 +95,8 @@ class Longhaul:
                 raise AssertionError(f"{name} {labels} is {seen}, not {value}") from None
 
     def _config(self):
-        return re.sub("@([a-z0-9-]+)@", lambda word: str(self._ports[word[1]]), (E2E / "longhaul.toml").read_text())
+        text = (E2E / "longhaul.toml").read_text() + self._listeners
+        return re.sub("@([a-z0-9-]+)@", lambda word: str(self._ports[word[1]]), text)
 
     def _scrape(self):
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
@@ -111,7 +116,7 @@ class Longhaul:
                 self._addresses[record["listener"]] = record["address"]
             elif record.get("message") == "metrics":
                 self._addresses["metrics"] = record["address"]
-            if len(self._addresses) == 3:
+            if len(self._addresses) == 3 + self._listeners.count("[[listeners]]"):
                 self._started.set()
 
 

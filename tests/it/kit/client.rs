@@ -29,7 +29,7 @@ pub enum Client {
 
 /// Tickets that one client keeps between connections.
 #[derive(Clone)]
-pub struct Resumption(Arc<ClientConfig>);
+pub struct Resumption(pub(super) Arc<ClientConfig>);
 
 impl Resumption {
     /// A client that trusts `pki`, speaks `versions` and has no tickets yet.
@@ -61,7 +61,7 @@ impl Resumption {
             .with_safe_default_protocol_versions()
             .expect("supported versions")
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Anyone(provider)))
+            .with_custom_certificate_verifier(Arc::new(Anyone(provider, None)))
             .with_no_client_auth();
         Resumption(Arc::new(config))
     }
@@ -75,9 +75,9 @@ impl Resumption {
     }
 }
 
-/// Looks at signatures, not at who made the certificate.
+/// Looks at signatures, not at who made the certificate; `None` knows all kinds of them.
 #[derive(Debug)]
-struct Anyone(Arc<CryptoProvider>);
+pub(super) struct Anyone(pub(super) Arc<CryptoProvider>, pub(super) Option<Vec<SignatureScheme>>);
 
 impl ServerCertVerifier for Anyone {
     fn verify_server_cert(
@@ -110,7 +110,8 @@ impl ServerCertVerifier for Anyone {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        let all = || self.0.signature_verification_algorithms.supported_schemes();
+        self.1.clone().unwrap_or_else(all)
     }
 }
 

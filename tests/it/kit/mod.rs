@@ -7,6 +7,7 @@ mod head;
 mod pki;
 mod proxy;
 mod tls;
+mod tls_client;
 mod websocket;
 
 use std::future::Future;

@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DistinguishedName,
+    DnType, IsCa, KeyIdMethod, KeyPair, PKCS_RSA_SHA256, RevokedCertParams, date_time_ymd,
+};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use tempfile::TempDir;
@@ -44,14 +47,61 @@ impl Pki {
         self.issue_with(names, |_| {})
     }
 
+    /// The same, with a key for RSA.
+    pub fn issue_rsa(&self, names: &[&str]) -> Issued {
+        let key = KeyPair::generate_for(&PKCS_RSA_SHA256).expect("a key");
+        self.sign(names, &format!("rsa-{}", names[0]), &key, |_| {})
+    }
+
     /// The same, with parameters that the test changes.
     pub fn issue_with(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Issued {
-        let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
-        let file = names[0].replace('*', "any");
         let key = KeyPair::generate().expect("a key");
+        self.sign(names, names[0], &key, change)
+    }
+
+    /// Signs a client's certificate with this common name and number.
+    pub fn issue_client(&self, name: &str, number: u64) -> Issued {
+        self.issue_with(&[name], |params| {
+            params.distinguished_name = DistinguishedName::new();
+            params.distinguished_name.push(DnType::CommonName, name);
+            params.serial_number = Some(number.into());
+        })
+    }
+
+    /// A revocation list of certificates with these numbers, in a PEM file.
+    pub fn revoke(&self, numbers: &[u64]) -> PathBuf {
+        let revoked = numbers.iter().map(|number| RevokedCertParams {
+            serial_number: (*number).into(),
+            revocation_time: date_time_ymd(2026, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2026, 1, 1),
+            next_update: date_time_ymd(2026, 1, 2),
+            crl_number: 1.into(),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let path = self.path().join("revoked.pem");
+        let list = list.signed_by(&self.authority).expect("a list").pem().expect("PEM");
+        std::fs::write(&path, list).expect("a writable folder");
+        path
+    }
+
+    fn sign(
+        &self,
+        names: &[&str],
+        file: &str,
+        key: &KeyPair,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Issued {
+        let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
+        let file = file.replace('*', "any");
         let mut params = CertificateParams::new(names).expect("valid names");
         change(&mut params);
-        let leaf = params.signed_by(&key, &self.authority).expect("a certificate");
+        let leaf = params.signed_by(key, &self.authority).expect("a certificate");
         let (cert_path, key_path) =
             (self.path().join(format!("{file}.pem")), self.path().join(format!("{file}.key")));
         std::fs::write(&cert_path, leaf.pem()).expect("a writable folder");

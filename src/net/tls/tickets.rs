@@ -1,0 +1,265 @@
+//! Session tickets (RFC 5077, RFC 8446 4.6.1): what they are encrypted with, by this process alone or by all machines that
+//! share a file of secrets.
+//!
+//! A shared ticket is AES-256-GCM-SIV (RFC 8452) under a random nonce: machines that know nothing of each other may draw
+//! the same one, and this cipher bears it. Of each secret a key and its public name are derived by HKDF-SHA256 (RFC 5869)
+//! from the secret and the listener's [`Rules`], so that no listener with other rules can open the ticket. It says when it was
+//! made, and is worth nothing after [`LIFETIME`].
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rustls::crypto::aws_lc_rs as provider;
+use rustls::server::ProducesTickets;
+
+use super::certificate::{CertificateError, fault, read_file};
+use super::clients::Rules;
+
+/// How long a session can be resumed.
+pub const LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
+/// Secrets in a file.
+const SECRETS_MAX: usize = 16;
+/// Of each secret.
+const SECRET_BYTES: usize = 48;
+/// A file that is larger holds something else.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+/// What tells these keys from any others that may be derived from the same secret.
+const CONTEXT: &[u8] = b"longhaul session tickets 1";
+const NAME_BYTES: usize = 16;
+const KEY_BYTES: usize = 32;
+const TIME_BYTES: usize = 8;
+
+/// What a listener's session tickets are encrypted with. Never to be shared by listeners of different [`Rules`].
+#[derive(Clone)]
+pub struct Tickets(Arc<dyn ProducesTickets>);
+
+impl Tickets {
+    /// Fresh keys of this process, rolled every six hours.
+    ///
+    /// # Errors
+    /// When the cryptography provider has no randomness.
+    pub fn new() -> Result<Tickets, rustls::Error> {
+        Ok(Tickets(provider::Ticketer::new()?))
+    }
+
+    /// Keys from a file, for listeners of these rules.
+    ///
+    /// # Errors
+    /// When the cryptography provider cannot derive keys.
+    pub fn shared(keys: &TicketKeys, rules: &Rules) -> Result<Tickets, rustls::Error> {
+        let derived: Result<Vec<Key>, _> = keys.0.iter().map(|secret| Key::derive(secret, rules)).collect();
+        let keys = derived.map_err(|_| rustls::Error::General("ticket keys cannot be derived".into()))?;
+        Ok(Tickets(Arc::new(Shared { keys })))
+    }
+
+    pub(super) fn producer(self) -> Arc<dyn ProducesTickets> {
+        self.0
+    }
+}
+
+/// The secrets of a file, at least one; the first encrypts, all decrypt. Cheap to clone.
+#[derive(Clone, PartialEq)]
+pub struct TicketKeys(Arc<Vec<[u8; SECRET_BYTES]>>);
+
+impl fmt::Debug for TicketKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} secrets", self.0.len())
+    }
+}
+
+impl TicketKeys {
+    /// Those of a text file: one a line, 48 bytes in base64; empty lines and those that begin with `#` are none.
+    ///
+    /// # Errors
+    /// How the file is wrong, and what to do. What stands in it is never shown.
+    pub fn load(path: &Path) -> Result<TicketKeys, CertificateError> {
+        TicketKeys::parse(&read_file(path, FILE_BYTES_MAX)?)
+    }
+
+    fn parse(bytes: &[u8]) -> Result<TicketKeys, CertificateError> {
+        const REMEDY: &str =
+            "write one secret a line, 48 bytes in base64, as `openssl rand -base64 48` makes them";
+        let wrong = |message: String| CertificateError { in_key: false, message, remedy: REMEDY.into() };
+        let text = std::str::from_utf8(bytes).map_err(|error| fault(false, "this is not text", &error));
+        let text = text.map_err(|error| wrong(error.message))?;
+        let mut secrets = Vec::new();
+        for (index, line) in text.lines().map(str::trim).enumerate() {
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let secret =
+                STANDARD.decode(line).ok().and_then(|bytes| <[u8; SECRET_BYTES]>::try_from(bytes).ok());
+            let Some(secret) = secret else {
+                return Err(wrong(format!("line {} of this file is no ticket key", index + 1)));
+            };
+            secrets.push(secret);
+        }
+        match secrets.len() {
+            0 => Err(wrong("no ticket key in this file".into())),
+            1..=SECRETS_MAX => Ok(TicketKeys(Arc::new(secrets))),
+            _ => Err(wrong(format!("more than {SECRETS_MAX} ticket keys in this file"))),
+        }
+    }
+}
+
+/// Tickets that every process with the same secrets and rules understands.
+struct Shared {
+    /// Never empty; the first encrypts.
+    keys: Vec<Key>,
+}
+
+struct Key {
+    /// Tells which of the keys a ticket is for; in front of it, in the clear.
+    name: [u8; NAME_BYTES],
+    cipher: RandomizedNonceKey,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ticket keys", self.keys.len())
+    }
+}
+
+/// As many bytes as a key and its name have.
+struct Material;
+
+impl KeyType for Material {
+    fn len(&self) -> usize {
+        NAME_BYTES + KEY_BYTES
+    }
+}
+
+impl Key {
+    fn derive(secret: &[u8; SECRET_BYTES], rules: &Rules) -> Result<Key, aws_lc_rs::error::Unspecified> {
+        let mut material = [0; NAME_BYTES + KEY_BYTES];
+        let secret = Salt::new(HKDF_SHA256, CONTEXT).extract(secret);
+        secret.expand(&[rules.digest()], Material)?.fill(&mut material)?;
+        let (name, key) = material.split_at(NAME_BYTES);
+        let cipher = RandomizedNonceKey::new(&AES_256_GCM_SIV, key)?;
+        Ok(Key { name: name.try_into().map_err(|_| aws_lc_rs::error::Unspecified)?, cipher })
+    }
+
+    /// Name, nonce, and behind them, encrypted, the time and the session.
+    fn seal(&self, session: &[u8], now: u64) -> Option<Vec<u8>> {
+        let mut sealed = [&now.to_be_bytes()[..], session].concat();
+        let nonce = self.cipher.seal_in_place_append_tag(Aad::from(&self.name), &mut sealed).ok()?;
+        Some([&self.name[..], nonce.as_ref(), &sealed].concat())
+    }
+
+    /// The session of a ticket without its name.
+    fn open(&self, ticket: &[u8], now: u64) -> Option<Vec<u8>> {
+        let (nonce, sealed) = ticket.split_at_checked(NONCE_LEN)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+        let mut sealed = sealed.to_vec();
+        let plain = self.cipher.open_in_place(nonce, Aad::from(&self.name), &mut sealed).ok()?;
+        let (made, session) = plain.split_at_checked(TIME_BYTES)?;
+        let made = u64::from_be_bytes(made.try_into().ok()?);
+        // In either direction: the machine that made it may have had another clock.
+        (now.abs_diff(made) <= LIFETIME.as_secs()).then(|| session.to_vec())
+    }
+}
+
+impl ProducesTickets for Shared {
+    fn enabled(&self) -> bool {
+        true
+    }
+
+    fn lifetime(&self) -> u32 {
+        u32::try_from(LIFETIME.as_secs()).unwrap_or(u32::MAX)
+    }
+
+    fn encrypt(&self, session: &[u8]) -> Option<Vec<u8>> {
+        self.keys.first()?.seal(session, now()?)
+    }
+
+    fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
+        let (name, rest) = ticket.split_at_checked(NAME_BYTES)?;
+        self.keys.iter().find(|key| key.name == name)?.open(rest, now()?)
+    }
+}
+
+/// Seconds since 1970; none before.
+fn now() -> Option<u64> {
+    Some(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(byte: u8) -> String {
+        STANDARD.encode([byte; SECRET_BYTES])
+    }
+
+    fn shared(lines: &[String], rules: &Rules) -> Arc<dyn ProducesTickets> {
+        let keys = TicketKeys::parse(lines.join("\n").as_bytes()).unwrap();
+        Tickets::shared(&keys, rules).unwrap().producer()
+    }
+
+    #[test]
+    fn machines_with_the_same_secrets_understand_each_other() {
+        let rules = Rules::NONE;
+        let (one, other) = (shared(&[line(1), line(2)], &rules), shared(&[line(2), line(1)], &rules));
+        let stranger = shared(&[line(3)], &rules);
+        let ticket = one.encrypt(b"a session").unwrap();
+        assert_eq!(other.decrypt(&ticket).as_deref(), Some(&b"a session"[..]));
+        assert_eq!(stranger.decrypt(&ticket), None);
+        // After the first was taken out of the file.
+        assert_eq!(shared(&[line(2)], &rules).decrypt(&ticket), None);
+        assert_ne!(one.encrypt(b"a session").unwrap(), ticket);
+    }
+
+    #[test]
+    fn a_ticket_that_was_touched_is_worth_nothing() {
+        let keys = shared(&[line(1)], &Rules::NONE);
+        let ticket = keys.encrypt(b"a session").unwrap();
+        for index in 0..ticket.len() {
+            let mut touched = ticket.clone();
+            touched[index] ^= 1;
+            assert_eq!(keys.decrypt(&touched), None, "{index}");
+            assert_eq!(keys.decrypt(&ticket[..index]), None, "{index}");
+        }
+        assert_eq!(keys.decrypt(&[&ticket[..], b"x"].concat()), None);
+    }
+
+    #[test]
+    fn a_ticket_ends_after_its_lifetime() {
+        let key = Key::derive(&[1; SECRET_BYTES], &Rules::NONE).unwrap();
+        let ticket = key.seal(b"a session", 1_000_000).unwrap();
+        let open = |now| key.open(&ticket[NAME_BYTES..], now).is_some();
+        let life = LIFETIME.as_secs();
+        for (now, opens) in [
+            (1_000_000, true),
+            (1_000_000 + life, true),
+            (1_000_001 + life, false),
+            (1_000_000 - life, true),
+            (999_999 - life, false),
+        ] {
+            assert_eq!(open(now), opens, "{now}");
+        }
+    }
+
+    #[test]
+    fn files_of_secrets() {
+        let good = format!("# since Monday\n{}\n\n  {}\r\n", line(1), line(2));
+        assert_eq!(TicketKeys::parse(good.as_bytes()).unwrap().0.len(), 2);
+        let many = (0..17).map(line).collect::<Vec<_>>().join("\n");
+        for (text, message) in [
+            ("", "no ticket key in this file"),
+            ("# nothing\n", "no ticket key in this file"),
+            ("secret\n", "line 1 of this file is no ticket key"),
+            (&format!("{}\nAAAA\n", line(1)), "line 2 of this file is no ticket key"),
+            (&many, "more than 16 ticket keys in this file"),
+        ] {
+            assert_eq!(TicketKeys::parse(text.as_bytes()).unwrap_err().message, message);
+        }
+        assert!(TicketKeys::parse(&[0xff; 48]).unwrap_err().message.starts_with("this is not text"));
+        assert_eq!(format!("{:?}", TicketKeys::parse(good.as_bytes()).unwrap()), "2 secrets");
+    }
+}
