@@ -1,8 +1,8 @@
 //! Fields that tell a backend which certificate the client has shown.
 //!
 //! Whoever reads them believes them, so they are removed from every request before they are written: on listeners that
-//! ask for no certificate, too, since a route serves all listeners, and from trusted networks, since a proxy that does not
-//! know them passes on what anybody wrote.
+//! ask for no certificate, too, since a route serves all listeners, and from trusted networks, since a proxy that does
+//! not know them passes on what anybody wrote.
 
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};

@@ -172,6 +172,8 @@ async fn the_configurations_that_come_with_it_start() {
         .collect();
     files.sort();
     assert!(files.len() >= 2, "{files:?}");
+    let secrets = pki.path().join("tickets.keys");
+    fs::write(&secrets, "A".repeat(64)).expect("a writable folder");
     let backend = Backend::echo("app").await;
     for file in files {
         let mut text = String::new();
@@ -180,6 +182,8 @@ async fn the_configurations_that_come_with_it_start() {
                 Some(("address", _)) => text += "address = \"127.0.0.1:0\"",
                 Some(("ca", _)) => text += &format!("ca = \"{}\"", pki.authority_file().display()),
                 Some(("cert", _)) => text += &format!("cert = \"{}\"", certificate.cert.display()),
+                Some(("crl", _)) => text += &format!("crl = \"{}\"", pki.revoke(&[]).display()),
+                Some(("ticket_keys", _)) => text += &format!("ticket_keys = \"{}\"", secrets.display()),
                 Some(("key", _)) => text += &format!("key = \"{}\"", certificate.key.display()),
                 _ if line.contains("{ cert = ") => text += &format!("{},", certificate.entry()),
                 _ => text += line,

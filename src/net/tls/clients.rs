@@ -1,5 +1,5 @@
-//! Certificates of clients: whose are believed (RFC 5280, with lists of what was revoked), and what one says of who shows
-//! it.
+//! Certificates of clients: whose are believed (RFC 5280, with lists of what was revoked), and what one says of who
+//! shows it.
 //!
 //! A resumed session brings its certificate along unverified. It is verified again: it may have expired since. Other
 //! authorities or another list are other [`Rules`], under which no ticket of before is taken.

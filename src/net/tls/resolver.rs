@@ -1,5 +1,5 @@
-//! Which certificate a client gets: by the name in its ClientHello (SNI, RFC 6066 3) and by what it can verify, else the
-//! default.
+//! Which certificate a client gets: by the name in its ClientHello (SNI, RFC 6066 3) and by what it can verify, else
+//! the default.
 
 use std::collections::HashMap;
 use std::sync::Arc;

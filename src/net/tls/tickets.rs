@@ -1,10 +1,10 @@
-//! Session tickets (RFC 5077, RFC 8446 4.6.1): what they are encrypted with, by this process alone or by all machines that
-//! share a file of secrets.
+//! Session tickets (RFC 5077, RFC 8446 4.6.1): what they are encrypted with, by this process alone or by all machines
+//! that share a file of secrets.
 //!
-//! A shared ticket is AES-256-GCM-SIV (RFC 8452) under a random nonce: machines that know nothing of each other may draw
-//! the same one, and this cipher bears it. Of each secret a key and its public name are derived by HKDF-SHA256 (RFC 5869)
-//! from the secret and the listener's [`Rules`], so that no listener with other rules can open the ticket. It says when it was
-//! made, and is worth nothing after [`LIFETIME`].
+//! A shared ticket is AES-256-GCM-SIV (RFC 8452) under a random nonce: machines that know nothing of each other may
+//! draw the same one, and this cipher bears it. Of each secret a key and its public name are derived by HKDF-SHA256 (RFC
+//! 5869) from the secret and the listener's [`Rules`], so that no listener with other rules can open the ticket. A
+//! ticket says when it was made, and is worth nothing after [`LIFETIME`].
 
 use std::fmt;
 use std::path::Path;
