@@ -87,7 +87,7 @@ pub async fn change(
 
 /// A stream back from hyper, and what hyper had read ahead. The read-ahead is copied: it would keep the whole 8 KiB read
 /// buffer alive, even when it is empty.
-pub fn take_back(io: TokioIo<Stream>, read_ahead: &[u8]) -> (Stream, Vec<u8>) {
+fn take_back(io: TokioIo<Stream>, read_ahead: &[u8]) -> (Stream, Vec<u8>) {
     (io.into_inner(), read_ahead.to_vec())
 }
 
