@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{Request, Response, StatusCode, Version};
+use http::{Request, Response, Version};
 use http_body_util::Either;
 use hyper::body::{Body as _, Incoming};
 
@@ -12,7 +12,6 @@ use super::account::Account;
 use super::body::{Body, Progress, Relayed, Sent};
 use crate::net::http as client;
 use crate::outcome::Refusal;
-use crate::proto::handshake::AnswerError;
 use crate::proto::{hop, message};
 use crate::state::{Route, Snapshot};
 use crate::upstream::backend::Lease;
@@ -22,8 +21,8 @@ use crate::upstream::retry;
 ///
 /// # Errors
 /// As [`retry::connect`] and [`client::send`]; [`Refusal::BackendTimeout`] when the backend stays silent for
-/// `response_timeout`, [`Refusal::BodyTooLarge`] for a body over the route's bound, [`Refusal::RequestBody`] when the client does so within its body; [`Refusal::Answer`] for a 101
-/// that nobody asked for.
+/// `response_timeout`, [`Refusal::RequestBody`] when the client does so within its body; [`Refusal::BodyTooLarge`] for a
+/// body over the route's bound.
 pub async fn forward(
     plane: &Plane,
     snapshot: &Snapshot,
@@ -47,9 +46,6 @@ pub async fn forward(
         }
         stalled = progress.stalled(pool.response_timeout) => return Err(stalled),
     };
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(Refusal::Answer(AnswerError::NotWebSocket));
-    }
     relay(response, route, lease, account)
 }
 
