@@ -106,7 +106,12 @@
 //! |---|---|---|
 //! | client connections | `limits.connections_max`, or what the descriptors allow | new ones wait in the kernel's queue |
 //! | tunnels | `limits.tunnels_max`, a little less | 503 |
+//! | handshakes that wait for a backend's answer | `limits.handshakes_max` | 503 |
 //! | a head | `limits.head_bytes_max`, `limits.head_fields_max`, `limits.head_timeout` | 431, or the connection is cut |
+//! | a request's target | `limits.target_bytes_max` | 414 |
+//! | a request's body | the route's `body_bytes_max` | 413, and the backend's request is cut |
+//! | a rest between two requests | `limits.keepalive_timeout` | the connection is closed |
+//! | bytes read behind a request that is being answered | 16 KiB beyond the head's limit | nothing more is read |
 //! | a TLS handshake | `limits.tls_handshake_timeout` | the connection is cut |
 //! | connections to backends for one request | 4, each `connect_timeout`, TLS included | 502, 504 |
 //! | a backend's answer | `handshake_timeout`, `response_timeout` | 504 |

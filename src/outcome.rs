@@ -9,6 +9,7 @@ use http::StatusCode;
 
 use crate::proto::authority::AuthorityError;
 use crate::proto::handshake::{AnswerError, OfferError};
+use crate::proto::message::MessageError;
 
 /// One of the three that can end something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,10 @@ pub enum Refusal {
     Handshake(OfferError),
     /// The request does not say for which host it is (RFC 9112 3.2).
     Host(AuthorityError),
+    /// The request's head breaks RFC 9112, or asks for what is not understood here.
+    Message(MessageError),
+    /// The request's target is longer than `limits.target_bytes_max`.
+    TargetTooLong,
     /// CONNECT: longhaul is not a forward proxy.
     Connect,
     /// No route matches host and path.
@@ -47,6 +52,8 @@ pub enum Refusal {
     Origin,
     /// As many tunnels are open as `limits.tunnels_max` allows.
     TunnelLimit,
+    /// As many handshakes wait for a backend's answer as `limits.handshakes_max` allows.
+    HandshakeLimit,
     /// Every backend of the pool is down.
     NoBackend,
     /// A backend could not be reached.
@@ -64,6 +71,8 @@ pub enum Refusal {
     Answer(AnswerError),
     /// The client's request body broke off or was malformed.
     RequestBody,
+    /// The client's request body is larger than the route's `body_bytes_max`.
+    BodyTooLarge,
     /// The client left before it had an answer.
     ClientGone,
 }
@@ -114,10 +123,15 @@ impl Refusal {
         match self {
             Refusal::Handshake(error) => error.status(),
             Refusal::Host(_) | Refusal::RequestBody | Refusal::ClientGone => StatusCode::BAD_REQUEST,
+            Refusal::Message(error) => error.status(),
+            Refusal::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Refusal::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Refusal::Connect => StatusCode::METHOD_NOT_ALLOWED,
             Refusal::NoRoute => StatusCode::NOT_FOUND,
             Refusal::Origin => StatusCode::FORBIDDEN,
-            Refusal::TunnelLimit | Refusal::NoBackend => StatusCode::SERVICE_UNAVAILABLE,
+            Refusal::TunnelLimit | Refusal::HandshakeLimit | Refusal::NoBackend => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Refusal::BackendTimeout
             | Refusal::Unreachable(ConnectError::Timeout | ConnectError::TlsTimeout) => {
                 StatusCode::GATEWAY_TIMEOUT
@@ -136,10 +150,14 @@ impl Refusal {
             Refusal::Handshake(OfferError::Version) => "handshake_version",
             Refusal::Handshake(_) => "handshake_malformed",
             Refusal::Host(_) => "host_malformed",
+            Refusal::Message(MessageError::Target) => "target_malformed",
+            Refusal::Message(MessageError::Coding | MessageError::Chunks) => "transfer_coding",
+            Refusal::TargetTooLong => "target_too_long",
             Refusal::Connect => "connect_method",
             Refusal::NoRoute => "no_route",
             Refusal::Origin => "origin",
             Refusal::TunnelLimit => "tunnel_limit",
+            Refusal::HandshakeLimit => "handshake_limit",
             Refusal::NoBackend => "no_backend",
             Refusal::Unreachable(ConnectError::Refused) => "backend_refused",
             Refusal::Unreachable(ConnectError::Timeout) => "backend_connect_timeout",
@@ -156,6 +174,7 @@ impl Refusal {
             Refusal::BackendSpeech => "backend_malformed",
             Refusal::Answer(_) => "backend_bad_101",
             Refusal::RequestBody => "request_body",
+            Refusal::BodyTooLarge => "body_too_large",
             Refusal::ClientGone => "client_gone",
         }
     }
@@ -172,7 +191,7 @@ impl Refusal {
     pub fn retry_after_seconds(&self) -> Option<u32> {
         match self {
             Refusal::TunnelLimit => Some(5),
-            Refusal::NoBackend => Some(2),
+            Refusal::HandshakeLimit | Refusal::NoBackend => Some(2),
             _ => None,
         }
     }
@@ -188,10 +207,13 @@ impl fmt::Display for Refusal {
         match self {
             Refusal::Handshake(error) => error.fmt(f),
             Refusal::Host(error) => error.fmt(f),
+            Refusal::Message(error) => error.fmt(f),
+            Refusal::TargetTooLong => f.write_str("the target is too long"),
             Refusal::Connect => f.write_str("CONNECT is not served here: this is not a forward proxy"),
             Refusal::NoRoute => f.write_str("no route serves this host and path"),
             Refusal::Origin => f.write_str("WebSockets from this origin are not accepted here"),
             Refusal::TunnelLimit => f.write_str("too many connections are open; try again later"),
+            Refusal::HandshakeLimit => f.write_str("too many connections are being opened; try again later"),
             Refusal::NoBackend => f.write_str("no server is available; try again later"),
             Refusal::Unreachable(ConnectError::Timeout | ConnectError::TlsTimeout) => {
                 f.write_str("the server did not accept the connection in time")
@@ -204,6 +226,7 @@ impl fmt::Display for Refusal {
             Refusal::BackendSpeech => f.write_str("the server's answer is not valid HTTP"),
             Refusal::Answer(_) => f.write_str("the server's answer to the WebSocket handshake is wrong"),
             Refusal::RequestBody => f.write_str("the request's body is malformed or incomplete"),
+            Refusal::BodyTooLarge => f.write_str("the request's body is too large"),
             Refusal::ClientGone => f.write_str("the client left before it had an answer"),
         }
     }

@@ -90,7 +90,10 @@ fn limits(words: LimitsWords) -> Option<Limits> {
         tunnels_max: words.tunnels_max.or(defaults::TUNNELS_MAX)?,
         head_bytes_max: words.head_bytes_max.or(defaults::HEAD_BYTES_MAX)?,
         head_fields_max: words.head_fields_max.or(defaults::HEAD_FIELDS_MAX)?,
+        target_bytes_max: words.target_bytes_max.or(defaults::TARGET_BYTES_MAX)?,
         head_timeout: words.head_timeout.or(defaults::HEAD_TIMEOUT)?,
+        keepalive_timeout: words.keepalive_timeout.or(defaults::KEEPALIVE_TIMEOUT)?,
+        handshakes_max: words.handshakes_max.or(defaults::HANDSHAKES_MAX)?,
         tls_handshake_timeout: words.tls_handshake_timeout.or(defaults::TLS_HANDSHAKE_TIMEOUT)?,
     })
 }
@@ -235,6 +238,7 @@ fn routes(
             pool: pool?,
             idle_timeout: words.idle_timeout.or(defaults::IDLE_TIMEOUT)?,
             half_close_timeout: words.half_close_timeout.or(defaults::HALF_CLOSE_TIMEOUT)?,
+            body_bytes_max: words.body_bytes_max.optional()?.map(|size| size.value.0),
         })
     }))
 }

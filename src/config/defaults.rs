@@ -21,8 +21,14 @@ pub const TUNNELS_MAX: Option<usize> = None;
 pub const HEAD_BYTES_MAX: usize = 32 * 1024;
 /// `limits.head_fields_max`: browsers send about twenty.
 pub const HEAD_FIELDS_MAX: usize = 100;
+/// `limits.target_bytes_max`: as much as browsers and servers commonly take.
+pub const TARGET_BYTES_MAX: usize = 8 * 1024;
 /// `limits.head_timeout`: slow mobile networks fit, slow senders on purpose do not.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// `limits.keepalive_timeout`: longer than the common minute of load balancers, so that they close first.
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(75);
+/// `limits.handshakes_max`: a crowd that comes back at once fits, one that meets stuck backends does not.
+pub const HANDSHAKES_MAX: usize = 10_000;
 /// `limits.tls_handshake_timeout`: a few round trips.
 pub const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 

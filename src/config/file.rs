@@ -94,8 +94,14 @@ words! {
         optional head_bytes_max: Size<8_192, 1_048_576>,
         /// Header fields of a request or response, 1 to 1,000; default 100.
         optional head_fields_max: Number<1, 1_000>,
-        /// From the first wait for a request to the end of its head, up to 7d; default 10s.
+        /// Size of a request's target, 256B to 64KiB; default 8KiB.
+        optional target_bytes_max: Size<256, 65_536>,
+        /// From a head's first byte, or from accept for the first head, to its end, up to 7d; default 10s.
         optional head_timeout: Timeout,
+        /// How long a client's connection may rest between two requests, up to 7d; default 75s.
+        optional keepalive_timeout: Timeout,
+        /// WebSocket handshakes that wait for a backend's answer, at once; default 10,000.
+        optional handshakes_max: Count,
         /// From accept to the end of the TLS handshake, up to 7d; default 10s.
         optional tls_handshake_timeout: Timeout,
     }
@@ -210,6 +216,8 @@ words! {
         optional idle_timeout: IdleTimeout,
         /// How long one direction may go on after the other ended, up to 7d; default 30s.
         optional half_close_timeout: Timeout,
+        /// Size of a request's body, 1B to 1TiB; absent: any.
+        optional body_bytes_max: Size<1, 1_099_511_627_776>,
     }
 }
 

@@ -112,8 +112,14 @@ pub struct Limits {
     pub head_bytes_max: usize,
     /// Header fields of a request, or of a response.
     pub head_fields_max: usize,
-    /// From the first wait for a request to the end of its head.
+    /// Bytes of a request's target.
+    pub target_bytes_max: usize,
+    /// From the first byte of a request's head, or from accept for a connection's first one, to its end.
     pub head_timeout: Duration,
+    /// From the end of an answer to the first byte of the next request.
+    pub keepalive_timeout: Duration,
+    /// WebSocket handshakes that wait for a backend's answer, at once.
+    pub handshakes_max: usize,
     /// From accept to the end of the TLS handshake.
     pub tls_handshake_timeout: Duration,
 }
@@ -301,6 +307,8 @@ pub struct Route {
     pub idle_timeout: Duration,
     /// How long one direction may go on after the other ended.
     pub half_close_timeout: Duration,
+    /// Bytes of a request's body; `None` is any.
+    pub body_bytes_max: Option<u64>,
 }
 
 /// Which hosts a route serves. Names are lower case, without port or trailing dot; IPv6 addresses have no brackets.

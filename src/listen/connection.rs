@@ -1,20 +1,23 @@
 //! One client connection, from its socket to its requests: TLS if the listener has it, then HTTP/1.1.
 //!
-//! Every wait has a deadline: the TLS handshake, and each request's head, the first byte of it included, which makes
-//! `limits.head_timeout` the longest pause between two requests, too. Bodies and tunnels have their own.
+//! Every wait has a deadline: the TLS handshake, each request's head, and the rest between two requests ([`Pace`]).
+//! Bodies and tunnels have their own.
 
 use std::sync::Arc;
 
+use futures_util::TryFutureExt;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use super::admit::Arrival;
+use super::front::Front;
+use super::pace::{Overrun, Pace, Paced};
 use crate::config::Limits;
 use crate::lifecycle::{Phase, reached};
-use crate::net::http::{MIN_BUFFER_BYTES, take_back};
+use crate::net::http::MIN_BUFFER_BYTES;
 use crate::net::stream::Stream;
 use crate::net::tls::{Agreed, HandshakeError};
 use crate::proxy::exchange::exchange;
@@ -67,17 +70,20 @@ async fn secure(
 }
 
 async fn serve_http1(plane: Arc<Plane>, stream: Stream, caller: Arc<Caller>, limits: &Limits) {
-    let (asked, switch) = (Notify::new(), Switch::default());
+    let (asked, switch, pace) = (Notify::new(), Switch::default(), Pace::begin(limits));
     let service = service_fn(|request| {
         asked.notify_one();
-        exchange(plane.clone(), caller.clone(), request, switch.clone())
+        let turn = pace.answering();
+        let answer = exchange(plane.clone(), caller.clone(), request, switch.clone());
+        answer.map_ok(|answer| answer.map(|body| Paced { body, turn }))
     });
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(limits.head_timeout);
+    // The clock of hyper would run between requests, too.
+    builder.header_read_timeout(None);
     builder.max_header_size(limits.head_bytes_max);
     builder.max_buf_size(limits.head_bytes_max.max(MIN_BUFFER_BYTES));
     builder.max_headers(limits.head_fields_max);
-    let mut connection = builder.serve_connection(TokioIo::new(stream), service);
+    let mut connection = builder.serve_connection(TokioIo::new(Front::new(stream, pace.clone())), service);
     let mut phase = plane.phase.clone();
     let last_request = async {
         reached(&mut phase, Phase::Draining).await;
@@ -85,12 +91,24 @@ async fn serve_http1(plane: Arc<Plane>, stream: Stream, caller: Arc<Caller>, lim
         // requests of the past: for everybody else the request in hand, if there is one, is the last.
         asked.notified().await;
     };
+    let served = async {
+        tokio::select! {
+            biased;
+            ended = &mut connection => ended,
+            () = last_request => {
+                Pin::new(&mut connection).graceful_shutdown();
+                (&mut connection).await
+            }
+        }
+    };
     let ended = tokio::select! {
         biased;
-        ended = &mut connection => ended,
-        () = last_request => {
-            Pin::new(&mut connection).graceful_shutdown();
-            (&mut connection).await
+        ended = served => ended,
+        overrun = pace.overrun() => {
+            if overrun == Overrun::Head {
+                plane.metrics.connection_fault(&caller.listener.name, ConnectionFault::HeadTimeout);
+            }
+            return;
         }
         () = switch.overdue() => return,
     };
@@ -98,7 +116,7 @@ async fn serve_http1(plane: Arc<Plane>, stream: Stream, caller: Arc<Caller>, lim
         Ok(()) => {
             if let Some(tunnel) = switch.take() {
                 let parts = connection.into_parts();
-                let (stream, early) = take_back(parts.io, &parts.read_buf);
+                let (stream, early) = parts.io.into_inner().into_parts(&parts.read_buf);
                 tunnel.spawn(stream, early);
             }
         }
@@ -112,9 +130,7 @@ async fn serve_http1(plane: Arc<Plane>, stream: Stream, caller: Arc<Caller>, lim
 
 /// What a failure of the connection is counted as; a client that just left is none.
 fn fault(error: &hyper::Error) -> Option<ConnectionFault> {
-    if error.is_timeout() {
-        Some(ConnectionFault::HeadTimeout)
-    } else if error.is_parse_too_large() {
+    if error.is_parse_too_large() {
         Some(ConnectionFault::HeadTooLarge)
     } else if error.is_parse() {
         Some(ConnectionFault::Malformed)

@@ -2,3 +2,5 @@
 
 pub mod admit;
 pub mod connection;
+pub mod front;
+pub mod pace;

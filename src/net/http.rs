@@ -17,12 +17,14 @@ use super::stream::Stream;
 use super::tls::connect::rustls_error;
 use crate::config::Limits;
 use crate::outcome::Refusal;
+use crate::proto::handshake::AnswerError;
 
 /// Sends one request on a fresh connection and waits for the head of its answer. Dropping the future, or the answer's
 /// body before its end, closes the connection.
 ///
 /// # Errors
-/// [`Refusal::BackendClosed`], [`Refusal::BackendAlert`], [`Refusal::BackendSpeech`] or [`Refusal::RequestBody`].
+/// [`Refusal::BackendClosed`], [`Refusal::BackendAlert`], [`Refusal::BackendSpeech`], [`Refusal::RequestBody`], or
+/// [`Refusal::Answer`] for a 101 that nobody asked for.
 pub async fn send<B>(
     stream: Stream,
     limits: &Limits,
@@ -35,8 +37,14 @@ where
 {
     let (mut sender, connection) = begin(stream, limits).await?;
     // The connection works until the answer's body has been read or dropped.
-    tokio::spawn(connection);
-    sender.send_request(request).await.map_err(|error| classify(&error))
+    let connection = tokio::spawn(connection);
+    let answer = sender.send_request(request).await.map_err(|error| classify(&error))?;
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        // Else it would go on waiting for what is left of the request's body.
+        connection.abort();
+        return Err(Refusal::Answer(AnswerError::NotWebSocket));
+    }
+    Ok(answer)
 }
 
 /// What became of a request to change the protocol.
@@ -87,7 +95,7 @@ pub async fn change(
 
 /// A stream back from hyper, and what hyper had read ahead. The read-ahead is copied: it would keep the whole 8 KiB read
 /// buffer alive, even when it is empty.
-pub fn take_back(io: TokioIo<Stream>, read_ahead: &[u8]) -> (Stream, Vec<u8>) {
+fn take_back(io: TokioIo<Stream>, read_ahead: &[u8]) -> (Stream, Vec<u8>) {
     (io.into_inner(), read_ahead.to_vec())
 }
 

@@ -28,6 +28,18 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_AUTHENTICATION_INFO: HeaderName = HeaderName::from_static("proxy-authentication-info");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
+const HOP: [HeaderName; 9] = [
+    CONNECTION,
+    HTTP2_SETTINGS,
+    KEEP_ALIVE,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHENTICATION_INFO,
+    PROXY_AUTHORIZATION,
+    PROXY_CONNECTION,
+    TE,
+    UPGRADE,
+];
+
 /// Removes from `headers` what must not be passed on. To be called before the proxy adds fields of its own:
 /// a client cannot name those away then.
 pub fn strip(headers: &mut HeaderMap) {
@@ -43,12 +55,38 @@ pub fn strip(headers: &mut HeaderMap) {
     if headers.remove(TRANSFER_ENCODING).is_some() {
         headers.remove(CONTENT_LENGTH);
     }
-    for name in [CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, UPGRADE] {
+    remove_aliases(headers);
+    for name in &HOP {
         headers.remove(name);
     }
-    for name in [HTTP2_SETTINGS, KEEP_ALIVE, PROXY_AUTHENTICATION_INFO, PROXY_CONNECTION] {
+}
+
+/// Removes from trailers what must never reach whoever merges them into the head: fields that frame, route or
+/// authenticate (RFC 9110 6.5.1), and those that say who asks.
+pub fn strip_trailers(trailers: &mut HeaderMap) {
+    strip(trailers);
+    remove_all(trailers, is_protected);
+}
+
+/// Removes fields that a backend which does not tell `_` from `-` would take for one that the proxy minds: behind CGI and
+/// its heirs both are the same variable.
+fn remove_aliases(headers: &mut HeaderMap) {
+    remove_all(headers, |name| {
+        let meant = || HeaderName::from_bytes(name.as_str().replace('_', "-").as_bytes());
+        name.as_str().contains('_') && meant().is_ok_and(|meant| is_protected(&meant) || is_hop(&meant))
+    });
+}
+
+fn remove_all(headers: &mut HeaderMap, unwelcome: impl Fn(&HeaderName) -> bool) {
+    let names: Vec<_> = headers.keys().filter(|name| unwelcome(name)).cloned().collect();
+    for name in names {
         headers.remove(name);
     }
+}
+
+/// Whether `name` belongs to one connection, named or not.
+fn is_hop(name: &HeaderName) -> bool {
+    HOP.contains(name)
 }
 
 /// Whether `name` stays although `Connection` names it.
@@ -146,6 +184,32 @@ mod tests {
             assert!(left.is_empty(), "{left:?}");
         }
         assert_eq!(stripped(&[("content-length", "5")]), ["content-length"]);
+    }
+
+    #[test]
+    fn aliases_of_fields_that_matter_go_and_others_stay() {
+        let left = stripped(&[
+            ("content_length", "5"),
+            ("transfer_encoding", "chunked"),
+            ("transfer-encoding_", "chunked"),
+            ("x_forwarded-for", "192.0.2.1"),
+            ("proxy_authorization", "x"),
+            ("sec_websocket_key", "x"),
+            ("my_field", "x"),
+        ]);
+        assert_eq!(left, ["my_field", "transfer-encoding_"]);
+    }
+
+    #[test]
+    fn trailers_say_nothing_of_the_message_or_of_who_asks() {
+        let mut trailers = HeaderMap::new();
+        for name in
+            ["host", "content-length", "x-forwarded-for", "authorization", "connection", "grpc-status"]
+        {
+            trailers.insert(name, HeaderValue::from_static("x"));
+        }
+        strip_trailers(&mut trailers);
+        assert_eq!(trailers.keys().collect::<Vec<_>>(), ["grpc-status"]);
     }
 
     proptest! {

@@ -3,6 +3,7 @@
 //! - [`authority`]: which host a request is for (RFC 9112 3.2, RFC 9113 8.3.1)
 //! - [`origin`]: the `Origin` field (RFC 6454 7)
 //! - [`handshake`]: the opening handshake of WebSocket, both halves (RFC 6455 4)
+//! - [`message`]: targets and transfer codings (RFC 9112 3.2 and 6.1)
 //! - [`hop`]: fields that belong to one connection only (RFC 9110 7.6.1)
 //! - [`forwarded`]: who the client was, in `Forwarded` and `X-Forwarded-*` (RFC 7239)
 //! - [`frame`], [`scan`], [`close`]: frame headers, the watcher of one direction, close codes (RFC 6455 5
@@ -21,5 +22,6 @@ pub mod frame;
 pub mod handshake;
 pub mod hop;
 mod list;
+pub mod message;
 pub mod origin;
 pub mod scan;

@@ -16,6 +16,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::account::RequestEnd;
 use crate::outcome::Refusal;
+use crate::proto::hop;
 
 /// What a client gets: a backend's body, or a line of longhaul's own.
 pub type Body = Either<Relayed, Full<Bytes>>;
@@ -91,7 +92,10 @@ impl hyper::body::Body for Relayed {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let relayed = self.get_mut();
         match Pin::new(&mut relayed.body).poll_frame(context) {
-            Poll::Ready(Some(Ok(frame))) => {
+            Poll::Ready(Some(Ok(mut frame))) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    hop::strip_trailers(trailers);
+                }
                 relayed.moved = Instant::now();
                 relayed.end.passed(frame.data_ref().map_or(0, Bytes::len));
                 Poll::Ready(Some(Ok(frame)))
@@ -121,28 +125,68 @@ impl hyper::body::Body for Relayed {
 /// A client's body on its way to the backend.
 pub struct Sent {
     body: Incoming,
+    /// Bytes that may still come.
+    left: u64,
     progress: Progress,
 }
 
+/// Why a client's body did not come to its end.
+#[derive(Debug)]
+pub enum SentError {
+    /// The client broke off, or its chunks are malformed.
+    Client(hyper::Error),
+    /// It is larger than it may be.
+    TooLarge,
+}
+
+impl fmt::Display for SentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SentError::Client(error) => error.fmt(f),
+            SentError::TooLarge => f.write_str("larger than body_bytes_max"),
+        }
+    }
+}
+
+impl Error for SentError {}
+
 impl Sent {
-    /// Passes `body` on and notes in `progress` when it moves.
-    pub fn new(body: Incoming, progress: Progress) -> Sent {
-        Sent { body, progress }
+    /// Passes `body` on, up to `bytes_max`, and notes in `progress` when it moves.
+    pub fn new(body: Incoming, bytes_max: u64, progress: Progress) -> Sent {
+        Sent { body, left: bytes_max, progress }
+    }
+
+    /// A part of the body, if there may be that much of it. Trailers are no place for what a head must not have.
+    fn pass(&mut self, mut frame: Frame<Bytes>) -> Result<Frame<Bytes>, SentError> {
+        if let Some(trailers) = frame.trailers_mut() {
+            hop::strip_trailers(trailers);
+        }
+        let bytes = frame.data_ref().map_or(0, Bytes::len);
+        match self.left.checked_sub(u64::try_from(bytes).unwrap_or(u64::MAX)) {
+            Some(left) => {
+                self.left = left;
+                Ok(frame)
+            }
+            None => {
+                self.progress.seen.too_large.store(true, Relaxed);
+                Err(SentError::TooLarge)
+            }
+        }
     }
 }
 
 impl hyper::body::Body for Sent {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = SentError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, SentError>>> {
         let sent = self.get_mut();
         let frame = Pin::new(&mut sent.body).poll_frame(context);
         sent.progress.note(frame.is_ready());
-        frame
+        frame.map(|frame| Some(frame?.map_err(SentError::Client).and_then(|frame| sent.pass(frame))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -167,6 +211,8 @@ struct Seen {
     last_ms: AtomicU64,
     /// The backend would take more than the client has sent.
     awaits_client: AtomicBool,
+    /// The body is larger than it may be.
+    too_large: AtomicBool,
 }
 
 impl Progress {
@@ -181,6 +227,11 @@ impl Progress {
             let since = self.begun.elapsed().as_millis();
             self.seen.last_ms.store(u64::try_from(since).unwrap_or(u64::MAX), Relaxed);
         }
+    }
+
+    /// What the body itself was at fault for.
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.seen.too_large.load(Relaxed).then_some(Refusal::BodyTooLarge)
     }
 
     /// Waits until nothing has moved for `silence`; who is to blame.

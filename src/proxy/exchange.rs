@@ -41,11 +41,11 @@ async fn answer(
     switch: &Switch,
     account: &mut Account,
 ) -> Result<Response<Body>, Refusal> {
-    let inbound = inbound::read(request)?;
+    let snapshot = plane.snapshot.load_full();
+    let inbound = inbound::read(request, &snapshot.config.limits)?;
     if inbound.offer.is_some() {
         account.wants_tunnel();
     }
-    let snapshot = plane.snapshot.load_full();
     let route = snapshot.routes.find(&inbound.authority.host, inbound.path()).ok_or(Refusal::NoRoute)?;
     account.routed(route);
     let Inbound { offer, head, authority, body } = inbound;
@@ -59,6 +59,7 @@ async fn answer(
     }
     // A handshake in flight counts as the tunnel that it may become.
     let permit = plane.tunnels.take().ok_or(Refusal::TunnelLimit)?;
+    let _waiting = plane.handshakes.take().ok_or(Refusal::HandshakeLimit)?;
     let head = inbound::rewrite(head, &authority, &caller);
     let handshake = websocket::Handshake { offer, head, permit, caller };
     websocket::open(plane, &snapshot, route, handshake, switch, account).await

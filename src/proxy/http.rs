@@ -3,17 +3,16 @@
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{Request, Response, StatusCode, Version};
+use http::{Request, Response, Version};
 use http_body_util::Either;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 
 use super::Plane;
 use super::account::Account;
 use super::body::{Body, Progress, Relayed, Sent};
 use crate::net::http as client;
 use crate::outcome::Refusal;
-use crate::proto::handshake::AnswerError;
-use crate::proto::hop;
+use crate::proto::{hop, message};
 use crate::state::{Route, Snapshot};
 use crate::upstream::backend::Lease;
 use crate::upstream::retry;
@@ -22,8 +21,8 @@ use crate::upstream::retry;
 ///
 /// # Errors
 /// As [`retry::connect`] and [`client::send`]; [`Refusal::BackendTimeout`] when the backend stays silent for
-/// `response_timeout`, [`Refusal::RequestBody`] when the client does so within its body; [`Refusal::Answer`] for a 101
-/// that nobody asked for.
+/// `response_timeout`, [`Refusal::RequestBody`] when the client does so within its body; [`Refusal::BodyTooLarge`] for a
+/// body over the route's bound.
 pub async fn forward(
     plane: &Plane,
     snapshot: &Snapshot,
@@ -33,32 +32,40 @@ pub async fn forward(
     account: &mut Account,
 ) -> Result<Response<Body>, Refusal> {
     let pool = &route.pool;
+    let bytes_max = route.body_bytes_max.unwrap_or(u64::MAX);
+    if body.size_hint().lower() > bytes_max {
+        return Err(Refusal::BodyTooLarge);
+    }
     let (lease, stream) = retry::connect(pool, &snapshot.config.tcp, &plane.metrics).await?;
     account.leased(&lease);
     let progress = Progress::begin();
-    let request = Request::from_parts(head, Sent::new(body, progress.clone()));
+    let request = Request::from_parts(head, Sent::new(body, bytes_max, progress.clone()));
     let response = tokio::select! {
-        response = client::send(stream, &snapshot.config.limits, request) => response?,
+        response = client::send(stream, &snapshot.config.limits, request) => {
+            response.map_err(|error| progress.refusal().unwrap_or(error))?
+        }
         stalled = progress.stalled(pool.response_timeout) => return Err(stalled),
     };
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(Refusal::Answer(AnswerError::NotWebSocket));
-    }
-    Ok(relay(response, route, lease, account))
+    relay(response, route, lease, account)
 }
 
 /// A backend's answer as the client gets it, body included.
+///
+/// # Errors
+/// [`Refusal::BackendSpeech`] for a transfer coding other than `chunked`: its name would be lost on the way, and the body
+/// be taken for something that it is not.
 pub fn relay(
     response: Response<Incoming>,
     route: &Route,
     lease: Lease,
     account: &mut Account,
-) -> Response<Body> {
+) -> Result<Response<Body>, Refusal> {
+    message::check_codings(response.headers()).map_err(|_| Refusal::BackendSpeech)?;
     let (mut head, body) = response.into_parts();
     hop::strip(&mut head.headers);
     head.extensions.clear();
     // A version speaks of one connection (RFC 9110 2.5); hyper lowers it for a client of HTTP/1.0.
     head.version = Version::HTTP_11;
     let end = account.answered(head.status, lease);
-    Response::from_parts(head, Either::Left(Relayed::new(body, route.terms.idle_timeout, end)))
+    Ok(Response::from_parts(head, Either::Left(Relayed::new(body, route.terms.idle_timeout, end))))
 }

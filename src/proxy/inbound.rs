@@ -6,12 +6,13 @@ use http::{Method, Request, Uri, Version, header};
 use hyper::body::Incoming;
 
 use super::Caller;
+use crate::config::Limits;
 use crate::outcome::Refusal;
 use crate::proto::authority::{self, Authority};
 use crate::proto::client_certificate;
 use crate::proto::forwarded::{self, Sender};
 use crate::proto::handshake::{Offer, read_offer};
-use crate::proto::hop;
+use crate::proto::{hop, message};
 
 /// A request that says for which host it is and is, if it wants a WebSocket, a valid handshake.
 pub struct Inbound {
@@ -28,11 +29,15 @@ pub struct Inbound {
 /// Reads a request's head.
 ///
 /// # Errors
-/// [`Refusal::Connect`], [`Refusal::Host`] or [`Refusal::Handshake`].
-pub fn read(request: Request<Incoming>) -> Result<Inbound, Refusal> {
+/// [`Refusal::Connect`], [`Refusal::Message`], [`Refusal::TargetTooLong`], [`Refusal::Host`] or [`Refusal::Handshake`].
+pub fn read(request: Request<Incoming>, limits: &Limits) -> Result<Inbound, Refusal> {
     let (head, body) = request.into_parts();
     if head.method == Method::CONNECT {
         return Err(Refusal::Connect);
+    }
+    message::check_request(&head).map_err(Refusal::Message)?;
+    if head.uri.path_and_query().is_some_and(|target| target.as_str().len() > limits.target_bytes_max) {
+        return Err(Refusal::TargetTooLong);
     }
     let authority = authority::read(&head).map_err(Refusal::Host)?;
     let offer = read_offer(&head).map_err(Refusal::Handshake)?;

@@ -33,6 +33,8 @@ pub struct Plane {
     pub sessions: Arc<Sessions>,
     /// Bounds the tunnels of the process.
     pub tunnels: Permits,
+    /// Bounds the WebSocket handshakes that wait for a backend's answer.
+    pub handshakes: Permits,
     /// Whether the process is stopping.
     pub phase: PhaseReceiver,
 }

@@ -29,7 +29,12 @@ pub fn response(refusal: &Refusal) -> Response<Body> {
             headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         }
         // What follows on such a connection is not to be trusted.
-        Refusal::Handshake(_) | Refusal::Host(_) | Refusal::RequestBody => {
+        Refusal::Handshake(_)
+        | Refusal::Host(_)
+        | Refusal::Message(_)
+        | Refusal::TargetTooLong
+        | Refusal::BodyTooLarge
+        | Refusal::RequestBody => {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         Refusal::Connect => {

@@ -64,7 +64,7 @@ pub async fn open(
     let deadline = route.pool.handshake_timeout;
     let switched = match offer(stream, &snapshot.config.limits, request, &handshake.offer, deadline).await? {
         Reply::Switched(switched) => switched,
-        Reply::Declined(response) => return Ok(plain::relay(response, route, lease, account)),
+        Reply::Declined(response) => return plain::relay(response, route, lease, account),
     };
     let Switched { stream, early, answer, head } = switched;
     switch.set(Beginning {

@@ -152,8 +152,7 @@ impl Builder<'_> {
             if Arc::ptr_eq(&before.pool, pool) {
                 return before.clone();
             }
-            let terms = before.terms.clone();
-            return Arc::new(Route { terms, origins: words.origins.clone(), pool: pool.clone() });
+            return Arc::new(Route::new(before.terms.clone(), words, pool));
         }
         let terms = Terms {
             route: Arc::from(name),
@@ -161,15 +160,22 @@ impl Builder<'_> {
             half_close_timeout: words.half_close_timeout,
             metrics: self.metrics.route(name),
         };
-        Arc::new(Route { terms: Arc::new(terms), origins: words.origins.clone(), pool: pool.clone() })
+        Arc::new(Route::new(Arc::new(terms), words, pool))
     }
 }
 
 impl Route {
-    /// Whether `words` would give the same terms and origins.
+    fn new(terms: Arc<Terms>, words: &config::Route, pool: &Arc<Pool>) -> Route {
+        let (origins, body_bytes_max) = (words.origins.clone(), words.body_bytes_max);
+        Route { terms, origins, body_bytes_max, pool: pool.clone() }
+    }
+
+    /// Whether `words` would give the same, the pool aside.
     fn is_as(&self, words: &config::Route) -> bool {
         let times = (self.terms.idle_timeout, self.terms.half_close_timeout);
-        times == (words.idle_timeout, words.half_close_timeout) && self.origins == words.origins
+        times == (words.idle_timeout, words.half_close_timeout)
+            && self.origins == words.origins
+            && self.body_bytes_max == words.body_bytes_max
     }
 }
 

@@ -44,6 +44,8 @@ pub struct Route {
     pub terms: Arc<Terms>,
     /// Who may open a WebSocket; `None` is anyone.
     pub origins: Option<Vec<OriginMatch>>,
+    /// Bytes of a request's body; `None` is any.
+    pub body_bytes_max: Option<u64>,
     /// Who serves it.
     pub pool: Arc<Pool>,
 }

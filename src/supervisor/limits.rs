@@ -47,7 +47,10 @@ mod tests {
             tunnels_max: None,
             head_bytes_max: 0,
             head_fields_max: 0,
+            target_bytes_max: 0,
             head_timeout: Duration::ZERO,
+            keepalive_timeout: Duration::ZERO,
+            handshakes_max: 1,
             tls_handshake_timeout: Duration::ZERO,
         };
         assert_eq!(derive(&limits, 20_000), Bounds { connections_max: 9_687, tunnels_max: 9_385 });

@@ -136,6 +136,7 @@ impl Supervisor {
             sessions: Arc::new(Sessions::default()),
             metrics: metrics.clone(),
             tunnels: Permits::new(bounds.tunnels_max),
+            handshakes: Permits::new(config.limits.handshakes_max),
             phase: phase_receiver.clone(),
         });
         let workers = threads::start_workers(count, &plane)?;

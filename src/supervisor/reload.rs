@@ -130,6 +130,7 @@ impl Supervisor {
         let bounds = limits::derive(&snapshot.config.limits, self.descriptors);
         self.connections.set_max(bounds.connections_max);
         self.plane.tunnels.set_max(bounds.tunnels_max);
+        self.plane.handshakes.set_max(snapshot.config.limits.handshakes_max);
         self.probes.update(snapshot);
         self.log.apply(&snapshot.config.log);
         self.registry

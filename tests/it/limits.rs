@@ -196,7 +196,6 @@ async fn slow_heads_and_silence_are_cut() {
         (false, false, "GET"),
         (false, false, ""),
         (false, true, "GET"),
-        (false, true, ""),
         (true, false, "GET"),
         (true, false, ""),
         (true, true, "GET"),

@@ -114,7 +114,7 @@ fn every_problem_shows_its_own_file() {
         "r/c.toml:4:1 another route serves the same host and path => the route on line 1 of r/a.toml has both: change one \
          of them",
         "r/c.toml:5:1 `server` is not a key of `[[routes]]` => write `name`, `host`, `path`, `origins`, `pool`, \
-         `idle_timeout` or `half_close_timeout`",
+         `idle_timeout`, `half_close_timeout` or `body_bytes_max`",
     ];
     assert_eq!(files.described(), [&main[..], &included[..]].concat());
     assert!(files.load().unwrap_err().to_string().ends_with("14 problems in 4 files"));
