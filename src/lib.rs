@@ -97,6 +97,11 @@
 //! 1.5 and 9.3 KiB of resident memory; tests hold the sizes of the structs and the counts of blocks and bytes
 //! (`tests/it/sizes.rs`, `tests/bench/counts`).
 //!
+//! # Addresses
+//! Who the client is follows one rule, [`proto::peer::Connection::client`]: what the PROXY header of a trusted sender
+//! says, else the socket; and where that is a trusted proxy, the rightmost untrusted entry of its forwarding fields.
+//! Records, the live table, and PROXY headers to backends all ask it.
+//!
 //! # Ends
 //! Every end has a name. A [`outcome::Refusal`] ends a request before there is a tunnel and knows its status; an
 //! [`outcome::Ending`] ends a tunnel and knows who ended it. A reset travels as a reset, an end (FIN) as an end.
@@ -112,6 +117,7 @@
 //! | a request's body | the route's `body_bytes_max` | 413, and the backend's request is cut |
 //! | a rest between two requests | `limits.keepalive_timeout` | the connection is closed |
 //! | bytes read behind a request that is being answered | 16 KiB beyond the head's limit | nothing more is read |
+//! | a PROXY header | 107 bytes in version 1, 16 KiB in version 2; `limits.proxy_header_timeout` | the connection is cut |
 //! | a TLS handshake | `limits.tls_handshake_timeout` | the connection is cut |
 //! | connections to backends for one request | 4, each `connect_timeout`, TLS included | 502, 504 |
 //! | a backend's answer | `handshake_timeout`, `response_timeout` | 504 |
@@ -133,6 +139,13 @@
 //!   sets, and its counters are shared between cores. Its text format is used.
 //! * **A reader of our own over TOML's tree** (`config::reader`): serde stops at the first error, and an operator
 //!   wants all of them.
+//! * **A PROXY header is looked at before it is taken** ([`net::proxy_header`]): no byte that follows it is ever read with
+//!   it, so that neither TLS nor HTTP needs to be given bytes back.
+//! * **A parser of our own for PROXY headers** ([`proto::proxy_header`]): the `proxy-header` crate (0.1.3) takes
+//!   `PROXYxTCP4`, `UNKNOWNx`, ports such as `+80` and lines of any length for headers, and refuses a LOCAL one that names a
+//!   family without addresses.
+//! * **Unix sockets in the types of TCP** ([`net::listening`]): a stream socket is its descriptor, and an enum of both
+//!   families would make every stream larger than a socket.
 //! * **tokio-rustls' own enum of both sides** in [`net::stream::Stream`]: a variant for each side would make every stream
 //!   larger than a socket, and rustls' states of a server and of a client are of about the same size.
 //! * **Shared session tickets are AES-256-GCM-SIV** ([`net::tls::tickets`]): under long-lived keys, machines that draw

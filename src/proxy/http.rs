@@ -12,12 +12,13 @@ use super::account::Account;
 use super::body::{Body, Progress, Relayed, Sent};
 use crate::net::http as client;
 use crate::outcome::Refusal;
+use crate::proto::proxy_header::Header;
 use crate::proto::{hop, message};
 use crate::state::{Route, Snapshot};
 use crate::upstream::backend::Lease;
 use crate::upstream::retry;
 
-/// Sends a request to a backend and gives its answer to the client.
+/// Sends a request to a backend, on behalf of `client`, and gives its answer to the client.
 ///
 /// # Errors
 /// As [`retry::connect`] and [`client::send`]; [`Refusal::BackendTimeout`] when the backend stays silent for
@@ -27,6 +28,7 @@ pub async fn forward(
     plane: &Plane,
     snapshot: &Snapshot,
     route: &Arc<Route>,
+    client: &Header,
     head: Parts,
     body: Incoming,
     account: &mut Account,
@@ -36,7 +38,7 @@ pub async fn forward(
     if body.size_hint().lower() > bytes_max {
         return Err(Refusal::BodyTooLarge);
     }
-    let (lease, stream) = retry::connect(pool, &snapshot.config.tcp, &plane.metrics).await?;
+    let (lease, stream) = retry::connect(pool, client, &snapshot.config.tcp, &plane.metrics).await?;
     account.leased(&lease);
     let progress = Progress::begin();
     let request = Request::from_parts(head, Sent::new(body, bytes_max, progress.clone()));

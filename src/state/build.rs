@@ -65,7 +65,7 @@ struct Builder<'a> {
 impl Builder<'_> {
     fn listener(&self, words: &config::Listener, problems: &mut Problems) -> Option<Arc<Listener>> {
         let name: Arc<str> = Arc::from(words.name.value.as_str());
-        let key = ListenerKey::new(words.address.value, &name);
+        let key = ListenerKey::new(words.address.value.clone(), &name);
         let settings = match &words.tls {
             Some(tls) => Some(tls::terminator(tls, problems)?),
             None => None,
@@ -89,6 +89,7 @@ impl Builder<'_> {
                 key,
                 tls,
                 certificates,
+                proxy_senders: words.proxy_protocol.as_ref().map(|proxies| proxies.trusted_networks.clone()),
                 trusted_networks: words.trusted_networks.clone(),
             })),
             Err(error) => {
@@ -135,6 +136,7 @@ impl Builder<'_> {
             balancer: Balancer::new(words.balance, members.len()),
             members,
             tls,
+            proxy_protocol: words.proxy_protocol,
             health: words.health.clone(),
             connect_timeout: words.connect_timeout,
             handshake_timeout: words.handshake_timeout,

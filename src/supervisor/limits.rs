@@ -51,6 +51,7 @@ mod tests {
             head_timeout: Duration::ZERO,
             keepalive_timeout: Duration::ZERO,
             handshakes_max: 1,
+            proxy_header_timeout: Duration::ZERO,
             tls_handshake_timeout: Duration::ZERO,
         };
         assert_eq!(derive(&limits, 20_000), Bounds { connections_max: 9_687, tunnels_max: 9_385 });
