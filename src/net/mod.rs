@@ -3,6 +3,7 @@
 pub mod accept;
 pub mod dial;
 pub mod http;
+pub mod http2;
 pub mod socket;
 pub mod stream;
 pub mod tls;

@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
+use super::http2::duplex::Duplex;
 use super::socket;
 
 /// A connection to a client or to a backend.
@@ -18,16 +19,35 @@ pub enum Stream {
     /// TLS over TCP, as its server towards clients, as its client towards backends. Boxed: rustls' state is over a
     /// kilobyte, of either kind about the same.
     Tls(Box<TlsStream<TcpStream>>),
+    /// A stream of a client's HTTP/2 connection (RFC 8441).
+    Http2(Box<Duplex>),
 }
 
 impl Stream {
     /// Ends the connection by a reset: what is queued is thrown away, and the peer sees that it was cut.
     pub fn reset(self) {
-        let tcp = match &self {
-            Stream::Tcp(tcp) => tcp,
-            Stream::Tls(tls) => tls.get_ref().0,
-        };
-        socket::reset_on_close(tcp);
+        match self {
+            Stream::Tcp(tcp) => socket::reset_on_close(&tcp),
+            Stream::Tls(tls) => socket::reset_on_close(tls.get_ref().0),
+            Stream::Http2(duplex) => duplex.reset(),
+        }
+    }
+
+    /// Ends a connection on which all has been said. A socket is just closed; of an HTTP/2 stream the client's end is
+    /// awaited for a while, by a task of its own.
+    pub fn leave(self) {
+        if let Stream::Http2(duplex) = self {
+            tokio::spawn(duplex.leave());
+        }
+    }
+
+    /// To be called when it is not read for now: what its sender goes on to send must not be in the way of others. Ready
+    /// when it was reset meanwhile. Of a socket the kernel takes care, and its reset shows when it is read.
+    pub fn poll_unread(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        match self {
+            Stream::Tcp(_) | Stream::Tls(_) => Poll::Pending,
+            Stream::Http2(duplex) => duplex.poll_unread(context),
+        }
     }
 }
 
@@ -40,6 +60,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Stream::Tcp(tcp) => Pin::new(tcp).poll_read(context, buffer),
             Stream::Tls(tls) => Pin::new(tls).poll_read(context, buffer),
+            Stream::Http2(duplex) => duplex.poll_read(context, buffer),
         }
     }
 }
@@ -49,6 +70,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Tcp(tcp) => Pin::new(tcp).poll_write(context, bytes),
             Stream::Tls(tls) => Pin::new(tls).poll_write(context, bytes),
+            Stream::Http2(duplex) => duplex.poll_write(context, bytes),
         }
     }
 
@@ -60,6 +82,10 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(context, slices),
             Stream::Tls(tls) => Pin::new(tls).poll_write_vectored(context, slices),
+            Stream::Http2(duplex) => {
+                let bytes = slices.iter().find(|slice| !slice.is_empty());
+                duplex.poll_write(context, bytes.map_or(&[], |slice| slice))
+            }
         }
     }
 
@@ -67,6 +93,7 @@ impl AsyncWrite for Stream {
         match self {
             Stream::Tcp(tcp) => tcp.is_write_vectored(),
             Stream::Tls(tls) => tls.is_write_vectored(),
+            Stream::Http2(_) => false,
         }
     }
 
@@ -74,14 +101,17 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Tcp(tcp) => Pin::new(tcp).poll_flush(context),
             Stream::Tls(tls) => Pin::new(tls).poll_flush(context),
+            // The connection's task sends what was written.
+            Stream::Http2(_) => Poll::Ready(Ok(())),
         }
     }
 
-    /// Ends this direction: FIN, and close_notify before it over TLS.
+    /// Ends this direction: FIN, and close_notify before it over TLS; END_STREAM.
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Tcp(tcp) => Pin::new(tcp).poll_shutdown(context),
             Stream::Tls(tls) => Pin::new(tls).poll_shutdown(context),
+            Stream::Http2(duplex) => Poll::Ready(duplex.end()),
         }
     }
 }

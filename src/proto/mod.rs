@@ -21,6 +21,7 @@ pub mod forwarded;
 pub mod frame;
 pub mod handshake;
 pub mod hop;
+pub mod http2;
 mod list;
 pub mod message;
 pub mod origin;

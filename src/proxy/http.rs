@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{Request, Response, Version};
+use http::{HeaderValue, Request, Response, Version};
 use http_body_util::Either;
 use hyper::body::{Body as _, Incoming};
 
 use super::Plane;
 use super::account::Account;
-use super::body::{Body, Progress, Relayed, Sent};
+use super::body::{Body, Progress, Relayed, Sent, Upload};
 use crate::net::http as client;
 use crate::outcome::Refusal;
 use crate::proto::{hop, message};
@@ -27,8 +28,8 @@ pub async fn forward(
     plane: &Plane,
     snapshot: &Snapshot,
     route: &Arc<Route>,
-    head: Parts,
-    body: Incoming,
+    mut head: Parts,
+    body: Upload,
     account: &mut Account,
 ) -> Result<Response<Body>, Refusal> {
     let pool = &route.pool;
@@ -38,6 +39,10 @@ pub async fn forward(
     }
     let (lease, stream) = retry::connect(pool, &snapshot.config.tcp, &plane.metrics).await?;
     account.leased(&lease);
+    if !body.is_end_stream() && !head.headers.contains_key(CONTENT_LENGTH) {
+        // hyper would take a GET that does not say so to have no body.
+        head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
     let progress = Progress::begin();
     let request = Request::from_parts(head, Sent::new(body, bytes_max, progress.clone()));
     let response = tokio::select! {

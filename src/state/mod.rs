@@ -60,6 +60,8 @@ pub struct Listener {
     pub tls: Option<Terminator>,
     /// What `tls` shows, for comparison and for the expiry metric.
     pub certificates: Vec<LoadedCertificate>,
+    /// Whether WebSockets may be opened over HTTP/2 (RFC 8441).
+    pub extended_connect: bool,
     /// Peers whose forwarding fields are believed.
     pub trusted_networks: Vec<IpNet>,
     /// Where it counts.
