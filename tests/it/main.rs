@@ -10,6 +10,7 @@ mod framing;
 mod handshake;
 mod health;
 mod http;
+mod http2;
 mod kit;
 mod layers;
 mod limits;
