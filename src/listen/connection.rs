@@ -22,7 +22,7 @@ use super::pace::{Overrun, Pace, Paced};
 use crate::config::Limits;
 use crate::lifecycle::{Phase, reached};
 use crate::net::http::MIN_BUFFER_BYTES;
-use crate::net::stream::Stream;
+use crate::net::stream::{Boxed, Stream};
 use crate::net::tls::{Agreed, HandshakeError};
 use crate::proxy::body::Upload;
 use crate::proxy::exchange::exchange;
@@ -62,7 +62,7 @@ async fn secure(
         Ok((stream, agreed)) => {
             let result = if agreed.resumed { TlsResult::Resumed } else { TlsResult::Full };
             plane.metrics.tls_handshake(name, result, agreed.version);
-            Some((Stream::Tls(stream), Some(agreed)))
+            Some((Stream::Boxed(Boxed::Tls(stream)), Some(agreed)))
         }
         Err(error) => {
             let (result, error) = match error {

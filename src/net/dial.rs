@@ -8,7 +8,7 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout_at};
 
 use super::socket;
-use super::stream::Stream;
+use super::stream::{Boxed, Stream};
 use super::tls::TlsError;
 use super::tls::connect::{Connector, rustls_error};
 use crate::config::{BackendAddress, Tcp};
@@ -73,7 +73,7 @@ impl Dial<'_> {
         socket::tune(&tcp, self.tcp).map_err(|error| failed(classify(&error), &error))?;
         let Some(tls) = self.tls else { return Ok(Stream::Tcp(tcp)) };
         match tls.connect(tcp, self.host, self.deadline).await {
-            Ok(stream) => Ok(Stream::Tls(stream)),
+            Ok(stream) => Ok(Stream::Boxed(Boxed::Tls(stream))),
             Err(TlsError::Timeout) => Err(ConnectError::TlsTimeout.into()),
             Err(TlsError::Failed(error)) => Err(failed(classify_tls(&error), &error)),
         }

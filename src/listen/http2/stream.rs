@@ -22,7 +22,7 @@ use crate::net::http2::Grounds;
 use crate::net::http2::duplex::Duplex;
 use crate::net::http2::inlet::{self, Pump};
 use crate::net::http2::outlet::Outlet;
-use crate::net::stream::Stream;
+use crate::net::stream::{Boxed, Stream};
 use crate::proto::hop;
 use crate::proxy::body::{Body, Upload};
 use crate::proxy::exchange::exchange;
@@ -83,7 +83,7 @@ impl Visit {
                 // A tunnel that is dropped is a client that has left.
                 if let (Ok(stream), Some(inlet)) = (sent, pump.into_inlet()) {
                     let duplex = Duplex::new(inlet, Outlet::new(stream));
-                    tunnel.spawn(Stream::Http2(Box::new(duplex)), Vec::new());
+                    tunnel.spawn(Stream::Boxed(Boxed::Http2(Box::new(duplex))), Vec::new());
                 }
             }
             None => self.answer(answer, has_body, &pump).await,

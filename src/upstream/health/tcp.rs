@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use super::Unwell;
 use crate::config::Tcp;
 use crate::net::dial;
-use crate::net::stream::Stream;
+use crate::net::stream::{Boxed, Stream};
 use crate::net::tls::connect::Connector;
 use crate::upstream::backend::Backend;
 
@@ -26,7 +26,7 @@ pub async fn probe(
 ) -> Result<(), Unwell> {
     let begun = Instant::now();
     let stream = dial::connect(&backend.address, tls, deadline, tcp).await?;
-    if let Stream::Tls(_) = stream {
+    if let Stream::Boxed(Boxed::Tls(_)) = stream {
         // The verdict is out; the rest must not run into the deadline.
         let left = deadline.saturating_sub(begun.elapsed());
         let _ = timeout(PARTING_MAX.min(left / 2), part(stream)).await;
