@@ -1,7 +1,7 @@
 //! What HTTP/2 says differently in a request's fields (RFC 9113 8.2).
 
 use http::HeaderMap;
-use http::header::{COOKIE, HeaderValue};
+use http::header::{CONTENT_LENGTH, COOKIE, HeaderValue};
 
 /// Whether no value begins or ends with white space (RFC 9113 8.2.1). All else that is malformed in a field's name or
 /// value, h2 refuses.
@@ -20,6 +20,13 @@ pub fn join_cookies(headers: &mut HeaderMap) {
     // What was joined of valid values is one.
     if let Ok(joined) = joined {
         headers.insert(COOKIE, joined);
+    }
+}
+
+/// Makes equal lengths one (RFC 9110 8.6), as hyper does over HTTP/1. Different ones h2 refuses.
+pub fn join_lengths(headers: &mut HeaderMap) {
+    if let Some(length) = headers.get(CONTENT_LENGTH).cloned() {
+        headers.insert(CONTENT_LENGTH, length);
     }
 }
 

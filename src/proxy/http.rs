@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, Version};
+use http::{HeaderMap, HeaderValue, Request, Response, Version};
 use http_body_util::Either;
 use hyper::body::{Body as _, Incoming};
 
@@ -34,7 +34,7 @@ pub async fn forward(
 ) -> Result<Response<Body>, Refusal> {
     let pool = &route.pool;
     let bytes_max = route.body_bytes_max.unwrap_or(u64::MAX);
-    if body.size_hint().lower() > bytes_max {
+    if body.size_hint().lower().max(declared_length(&head.headers)) > bytes_max {
         return Err(Refusal::BodyTooLarge);
     }
     let (lease, stream) = retry::connect(pool, &snapshot.config.tcp, &plane.metrics).await?;
@@ -52,6 +52,12 @@ pub async fn forward(
         stalled = progress.stalled(pool.response_timeout) => return Err(stalled),
     };
     relay(response, route, lease, account)
+}
+
+/// Bytes that the head announces: over HTTP/2 the body itself does not know.
+fn declared_length(headers: &HeaderMap) -> u64 {
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    length.unwrap_or(0)
 }
 
 /// A backend's answer as the client gets it, body included.

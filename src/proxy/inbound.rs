@@ -65,7 +65,7 @@ impl Inbound {
     }
 }
 
-/// Makes a head ready for a backend: the target in origin form, one `Host`, one `Cookie`, no hop-by-hop fields, the
+/// Makes a head ready for a backend: the target in origin form, one `Host`, one `Cookie`, one length, no hop-by-hop fields, the
 /// forwarding fields, and those of the client's certificate.
 pub fn rewrite(mut head: Parts, authority: &Authority, caller: &Caller) -> Parts {
     head.uri = origin_form(&head.uri);
@@ -73,6 +73,7 @@ pub fn rewrite(mut head: Parts, authority: &Authority, caller: &Caller) -> Parts
     head.extensions.clear();
     hop::strip(&mut head.headers);
     fields::join_cookies(&mut head.headers);
+    fields::join_lengths(&mut head.headers);
     head.headers.insert(header::HOST, authority.written.clone());
     let peer = caller.peer.ip();
     let sender = Sender {
