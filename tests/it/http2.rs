@@ -2,6 +2,7 @@
 
 mod clocks;
 mod floods;
+mod limits;
 mod tunnel;
 
 use bytes::Bytes;
