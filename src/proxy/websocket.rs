@@ -46,8 +46,8 @@ pub struct Handshake {
     pub caller: Arc<Caller>,
 }
 
-/// Offers the handshake to a backend of the route's pool. The answer is the client's 101 (over HTTP/2 a 200), behind which the tunnel in
-/// `switch` begins, or whatever else the backend said.
+/// Offers the handshake to a backend of the route's pool. The answer is the client's 101 (over HTTP/2 a 200), behind
+/// which the tunnel in `switch` begins, or whatever else the backend said.
 ///
 /// # Errors
 /// As [`retry::connect`] and [`offer`].
