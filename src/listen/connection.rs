@@ -1,5 +1,5 @@
 //! One client connection, from its socket to its requests: TLS if the listener has it, then HTTP/1.1, or HTTP/2 where ALPN
-//! chose it ([`http2`](super::http2)).
+//! chose it ([`http2`]).
 //!
 //! Every wait has a deadline: the TLS handshake, each request's head, and the rest between two requests ([`Pace`]).
 //! Bodies and tunnels have their own.
