@@ -1,7 +1,7 @@
 //! HTTP/2 towards clients: the `h2` crate's server, with every bound set.
 //!
-//! h2 itself ends floods: more than [`PENDING_RESETS_MAX`] streams that were reset before they were looked at, more than
-//! [`ERROR_RESETS_MAX`] streams that it had to reset for their errors, header blocks without end, and small DATA frames
+//! h2 itself ends floods: more than `PENDING_RESETS_MAX` streams that were reset before they were looked at, more than
+//! `ERROR_RESETS_MAX` streams that it had to reset for their errors, header blocks without end, and small DATA frames
 //! that nobody takes. What a client sends is therefore always taken from h2 at once, into an [`inlet::Inlet`]; its
 //! window is given back only when the bytes have gone on. The window of a connection is the sum of its streams', so that
 //! a stream that nobody reads stops none of the others.
