@@ -4,8 +4,9 @@
 //! [`check`] turns them into a [`Config`], or into every problem the file has. `state::build` makes the snapshot
 //! that the data plane reads. A value of a type in this module is valid: nothing below asks again.
 //!
-//! [`Config::load`] is the way in: it reads the file and those it includes. [`reader`] reads tables that [`mod@file`] declares out of [`words`], [`units`]
-//! and text with a [`syntax`]; [`shape`] describes the same language to whoever documents it.
+//! [`Config::load`] is the way in: it reads the file and those it includes. [`reader`] reads tables that [`mod@file`]
+//! declares out of [`words`], [`units`] and text with a [`syntax`]; [`shape`] describes the same language to whoever
+//! documents it.
 //!
 //! [`diff`] says what differs between two configurations, [`Watched`] which files they were made of, and [`schema`] tells
 //! editors what may be written.
