@@ -107,6 +107,11 @@
 //! bytes have gone on. One limit of h2 cannot be moved: the 101st empty DATA frame without END_STREAM in the life of a
 //! connection ends it (`data_flood`).
 //!
+//! # Addresses
+//! Who the client is follows one rule, [`proto::peer::Connection::client`]: what the PROXY header of a trusted sender
+//! says, else the socket; and where that is a trusted proxy, the rightmost untrusted entry of its forwarding fields.
+//! Records, the live table, and PROXY headers to backends all ask it.
+//!
 //! # Ends
 //! Every end has a name. A [`outcome::Refusal`] ends a request before there is a tunnel and knows its status; an
 //! [`outcome::Ending`] ends a tunnel and knows who ended it. A reset travels as a reset, an end (FIN) as an end.
@@ -122,6 +127,7 @@
 //! | a request's body | the route's `body_bytes_max` | 413, and the backend's request is cut |
 //! | a rest between two requests | `limits.keepalive_timeout` | the connection is closed |
 //! | bytes read behind a request that is being answered | 16 KiB beyond the head's limit | nothing more is read |
+//! | a PROXY header | 107 bytes in version 1, 16 KiB in version 2; `limits.proxy_header_timeout` | the connection is cut |
 //! | a TLS handshake | `limits.tls_handshake_timeout` | the connection is cut |
 //! | streams of an HTTP/2 connection | `limits.http2_streams_max` | the stream is refused |
 //! | bytes kept of a stream | 64 KiB a direction | its client has no window |
@@ -148,6 +154,13 @@
 //!   sets, and its counters are shared between cores. Its text format is used.
 //! * **A reader of our own over TOML's tree** (`config::reader`): serde stops at the first error, and an operator
 //!   wants all of them.
+//! * **A PROXY header is looked at before it is taken** ([`net::proxy_header`]): no byte that follows it is ever read with
+//!   it, so that neither TLS nor HTTP needs to be given bytes back.
+//! * **A parser of our own for PROXY headers** ([`proto::proxy_header`]): the `proxy-header` crate (0.1.3) takes
+//!   `PROXYxTCP4`, `UNKNOWNx`, ports such as `+80` and lines of any length for headers, and refuses a LOCAL one that names a
+//!   family without addresses.
+//! * **Unix sockets in the types of TCP** ([`net::listening`]): a stream socket is its descriptor, and an enum of both
+//!   families would make every stream larger than a socket.
 //! * **tokio-rustls' own enum of both sides** in [`net::stream::Stream`]: a variant for each side would make every stream
 //!   larger than a socket, and rustls' states of a server and of a client are of about the same size.
 //! * **Shared session tickets are AES-256-GCM-SIV** ([`net::tls::tickets`]): under long-lived keys, machines that draw

@@ -12,8 +12,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixListener};
+use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use crate::lifecycle::Permits;
@@ -32,51 +31,30 @@ pub trait Answer: Send + Sync + 'static {
     fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Response<Full<Bytes>>> + Send;
 }
 
-/// Where it listens.
-pub enum Door {
-    /// TCP.
-    Tcp(Acceptor),
-    /// A unix socket.
-    Unix(UnixListener),
-}
-
 /// Serves until the runtime ends.
-pub async fn serve(door: Door, answer: Arc<impl Answer>) {
+pub async fn serve(acceptor: Acceptor, answer: Arc<impl Answer>) {
     let permits = Permits::new(CONNECTIONS_MAX);
     loop {
         let permit = permits.wait().await;
         let answer = answer.clone();
-        match &door {
-            Door::Tcp(acceptor) => {
-                if let Ok((socket, _)) = acceptor.accept().await
-                    && let Ok(tcp) = TcpStream::from_std(socket)
-                {
-                    tokio::spawn(async move {
-                        let _permit = permit;
-                        connection(tcp, &*answer).await;
-                    });
-                    continue;
-                }
-            }
-            Door::Unix(listener) => {
-                if let Ok((unix, _)) = listener.accept().await {
-                    tokio::spawn(async move {
-                        let _permit = permit;
-                        connection(unix, &*answer).await;
-                    });
-                    continue;
-                }
-            }
+        if let Ok((socket, _)) = acceptor.accept().await
+            && let Ok(stream) = TcpStream::from_std(socket)
+        {
+            tokio::spawn(async move {
+                let _permit = permit;
+                connection(stream, &*answer).await;
+            });
+        } else {
+            sleep(EXHAUSTED_PAUSE).await;
         }
-        sleep(EXHAUSTED_PAUSE).await;
     }
 }
 
-async fn connection(io: impl AsyncRead + AsyncWrite + Unpin, answer: &impl Answer) {
+async fn connection(stream: TcpStream, answer: &impl Answer) {
     let service = service_fn(|request| async { Ok::<_, Infallible>(answer.answer(request).await) });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_DEADLINE);
-    let _ = timeout(CONNECTION_DEADLINE, builder.serve_connection(TokioIo::new(io), service)).await;
+    let _ = timeout(CONNECTION_DEADLINE, builder.serve_connection(TokioIo::new(stream), service)).await;
 }
 
 /// A line of text.

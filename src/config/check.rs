@@ -4,6 +4,7 @@
 //! does: one round of corrections must be enough. A table that is wrong in itself still counts as there for
 //! those that refer to it. Files named here are not opened: that is for whoever loads them.
 
+mod listeners;
 mod pools;
 mod tls;
 
@@ -12,10 +13,10 @@ use std::hash::Hash;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use self::listeners::listeners;
 use self::pools::{KnownPools, pools};
 use super::file::{
-    AdminWords, DrainWords, FileWords, LimitsWords, ListenerWords, LogWords, MetricsWords, RouteWords,
-    ServerWords, TcpWords,
+    AdminWords, DrainWords, FileWords, LimitsWords, LogWords, MetricsWords, RouteWords, ServerWords, TcpWords,
 };
 use super::problem::shown;
 use super::reader::{Found, Reader};
@@ -23,8 +24,8 @@ use super::shape::Need;
 use super::syntax::{FilePath, Name};
 use super::words::List;
 use super::{
-    AdminAddress, At, Config, Drain, HostMatch, Limits, Listener, Log, PathMatch, Pem, Place, Route, Server,
-    Tcp, UNIX_PATH_BYTES_MAX, defaults,
+    At, Config, Drain, HostMatch, Limits, ListenAddress, Log, PathMatch, Pem, Place, Route, Server, Tcp,
+    UNIX_PATH_BYTES_MAX, defaults,
 };
 
 /// The configuration that a file and those it includes mean. `None` when something is wrong, which is
@@ -94,6 +95,7 @@ fn limits(words: LimitsWords) -> Option<Limits> {
         head_timeout: words.head_timeout.or(defaults::HEAD_TIMEOUT)?,
         keepalive_timeout: words.keepalive_timeout.or(defaults::KEEPALIVE_TIMEOUT)?,
         handshakes_max: words.handshakes_max.or(defaults::HANDSHAKES_MAX)?,
+        proxy_header_timeout: words.proxy_header_timeout.or(defaults::PROXY_HEADER_TIMEOUT)?,
         tls_handshake_timeout: words.tls_handshake_timeout.or(defaults::TLS_HANDSHAKE_TIMEOUT)?,
         http2_streams_max: words.http2_streams_max.or(defaults::HTTP2_STREAMS_MAX)?,
         http2_idle_timeout: words.http2_idle_timeout.or(defaults::HTTP2_IDLE_TIMEOUT)?,
@@ -119,80 +121,51 @@ fn log(words: LogWords) -> Option<Log> {
 
 fn metrics(
     words: Found<MetricsWords>,
-    addresses: &mut Unique<SocketAddr>,
+    addresses: &mut Unique<ListenAddress>,
     reader: &mut Reader,
 ) -> Option<Option<At<SocketAddr>>> {
     let Some(words) = words.optional()? else {
         return Some(None);
     };
     let address = words.value.address.written()?;
-    free_address(&address, addresses, reader);
+    free_address(&ListenAddress::Tcp(address.value), &address.place, addresses, reader);
     Some(Some(address))
 }
 
 fn admin(
     words: Found<AdminWords>,
-    addresses: &mut Unique<SocketAddr>,
+    addresses: &mut Unique<ListenAddress>,
     reader: &mut Reader,
-) -> Option<Option<At<AdminAddress>>> {
+) -> Option<Option<At<ListenAddress>>> {
     let Some(words) = words.optional()? else {
         return Some(None);
     };
     let At { value, place } = words.value.address.written()?;
-    let value = match value {
-        AdminAddress::Tcp(address) => {
-            free_address(&At { value: address, place: place.clone() }, addresses, reader);
-            value
-        }
-        AdminAddress::Unix(path) => {
-            let path = reader.path(path, &place);
-            if path.as_os_str().len() > UNIX_PATH_BYTES_MAX {
-                let message = format!("the path of this socket is longer than {UNIX_PATH_BYTES_MAX} bytes");
-                reader.report(
-                    &place,
-                    message,
-                    "choose a shorter one, such as \"unix:/run/longhaul/admin.sock\"",
-                );
-            }
-            AdminAddress::Unix(path)
-        }
-    };
-    Some(Some(At { value, place }))
+    Some(Some(bound(At { value: value.0, place }, addresses, reader)))
 }
 
-fn listeners(
-    words: Found<List<ListenerWords, 1>>,
-    addresses: &mut Unique<SocketAddr>,
+/// An address to bind: with an absolute path, and bound by nobody else, which is reported.
+fn bound(
+    At { value, place }: At<ListenAddress>,
+    addresses: &mut Unique<ListenAddress>,
     reader: &mut Reader,
-) -> Option<Vec<Listener>> {
-    let mut names = Unique::default();
-    all(words.written()?.value.0.into_iter().map(|words| {
-        let ListenerWords { name, address, tls, trusted_networks } = words.value;
-        let name = name.written().map(plain);
-        if let Some(name) = &name {
-            free_name("listener", name, &mut names, reader);
-        }
-        let address = address.written();
-        if let Some(address) = &address {
-            free_address(address, addresses, reader);
-        }
-        let tls = match tls.optional() {
-            Some(Some(words)) => tls::tls(words.value, reader).map(Some),
-            Some(None) => Some(None),
-            None => None,
-        };
-        Some(Listener {
-            name: name?,
-            address: address?,
-            tls: tls?,
-            trusted_networks: trusted_networks
-                .or(List(Vec::new()))?
-                .0
-                .into_iter()
-                .map(|net| net.value)
-                .collect(),
-        })
-    }))
+) -> At<ListenAddress> {
+    let value = match value {
+        ListenAddress::Tcp(_) => value,
+        ListenAddress::Unix(path) => ListenAddress::Unix(unix_path(path, &place, reader)),
+    };
+    free_address(&value, &place, addresses, reader);
+    At { value, place }
+}
+
+/// The absolute path of a unix socket, which must not be longer than the kernel takes.
+fn unix_path(path: PathBuf, place: &Place, reader: &mut Reader) -> PathBuf {
+    let path = reader.path(path, place);
+    if path.as_os_str().len() > UNIX_PATH_BYTES_MAX {
+        let message = format!("the path of this socket is longer than {UNIX_PATH_BYTES_MAX} bytes");
+        reader.report(place, message, "choose a shorter one, such as \"unix:/run/longhaul.sock\"");
+    }
+    path
 }
 
 /// A PEM file, which is watched from now on.
@@ -292,18 +265,27 @@ fn free_name(noun: &str, name: &At<String>, names: &mut Unique<String>, reader: 
     }
 }
 
-fn free_address(address: &At<SocketAddr>, addresses: &mut Unique<SocketAddr>, reader: &mut Reader) {
+fn free_address(
+    address: &ListenAddress,
+    place: &Place,
+    addresses: &mut Unique<ListenAddress>,
+    reader: &mut Reader,
+) {
     // Port 0 is a new port each time.
-    if address.value.port() == 0 {
+    if matches!(address, ListenAddress::Tcp(address) if address.port() == 0) {
         return;
     }
-    if let Some(first) = addresses.taken(address.value, &address.place) {
+    if let Some(first) = addresses.taken(address.clone(), place) {
         let order = |place: &Place| (place.source, place.span.start);
-        let (earlier, later) = match order(&first) < order(&address.place) {
-            true => (&first, &address.place),
-            false => (&address.place, &first),
+        let (earlier, later) = match order(&first) < order(place) {
+            true => (&first, place),
+            false => (place, &first),
         };
-        let remedy = format!("{} binds it: choose another port", reader.line(earlier, later));
-        reader.report(later, format!("`{}` is bound already", address.value), remedy);
+        let another = match address {
+            ListenAddress::Tcp(_) => "choose another port",
+            ListenAddress::Unix(_) => "choose another path",
+        };
+        let remedy = format!("{} binds it: {another}", reader.line(earlier, later));
+        reader.report(later, format!("`{address}` is bound already"), remedy);
     }
 }

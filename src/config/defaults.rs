@@ -29,6 +29,8 @@ pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(75);
 /// `limits.handshakes_max`: a crowd that comes back at once fits, one that meets stuck backends does not.
 pub const HANDSHAKES_MAX: usize = 10_000;
+/// `limits.proxy_header_timeout`: it is the first thing that is sent; one lost packet is sent again within it.
+pub const PROXY_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// `limits.tls_handshake_timeout`: a few round trips.
 pub const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// `limits.http2_streams_max`: what RFC 9113 6.5.2 recommends at least.

@@ -12,13 +12,14 @@ use toml::de::DeValue;
 
 use super::reader::{Found, Reader, Word, words};
 use super::shape::Shape;
-use super::syntax::{FilePath, Name, ProbePath, ServerName};
+use super::syntax::{AdminAddress, FilePath, Name, ProbePath, ServerName};
 use super::units::{Delay, IdleTimeout, KernelTimer, Size, Timeout};
 use super::words::{Auto, List, Named, Number, Off, choices};
 use super::{
-    AdminAddress, At, BackendAddress, Balance, Cipher, ClientCertificateMode, HostMatch, LogFormat, LogLevel,
-    OriginMatch, PathMatch, TlsVersion, UnknownName,
+    At, BackendAddress, Balance, Cipher, ClientCertificateMode, HostMatch, ListenAddress, LogFormat,
+    LogLevel, OriginMatch, PathMatch, TlsVersion, UnknownName,
 };
+use crate::proto::proxy_header::Version;
 
 /// A count that has no natural limit: 1 to a hundred million.
 type Count = Number<1, 100_000_000>;
@@ -102,7 +103,9 @@ words! {
         optional keepalive_timeout: Timeout,
         /// WebSocket handshakes that wait for a backend's answer, at once; default 10,000.
         optional handshakes_max: Count,
-        /// From accept to the end of the TLS handshake, up to 7d; default 10s.
+        /// From accept to the end of the PROXY header, where one is expected, up to 7d; default 5s.
+        optional proxy_header_timeout: Timeout,
+        /// From accept, or the PROXY header, to the end of the TLS handshake, up to 7d; default 10s.
         optional tls_handshake_timeout: Timeout,
         /// Streams at once on an HTTP/2 connection: requests and tunnels, 1 to 1,000; default 100.
         optional http2_streams_max: Number<1, 1_000>,
@@ -158,12 +161,22 @@ words! {
     struct ListenerWords = "`[[listeners]]`" {
         /// The listener's name in metrics and logs.
         required name: Name,
-        /// The IP address and port to bind; port 0 takes any free one.
-        required address: SocketAddr,
+        /// The IP address and port to bind, port 0 takes any free one; or `unix:` and the path of a socket.
+        required address: ListenAddress,
         /// Certificates; absent: plain text.
         optional tls: TlsWords,
+        /// Proxies that begin each connection with a PROXY header, version 1 or 2; absent: none is expected.
+        optional proxy_protocol: ProxyProtocolWords,
         /// Peers whose forwarding fields are believed: IP addresses and networks; default none.
         optional trusted_networks: List<IpNet, 0>,
+    }
+}
+
+words! {
+    /// `listeners.proxy_protocol`
+    struct ProxyProtocolWords = "`listeners.proxy_protocol`" {
+        /// Who sends one: IP addresses and networks; required with an IP address, refused with a unix socket.
+        optional trusted_networks: List<IpNet, 1>,
     }
 }
 
@@ -238,10 +251,12 @@ words! {
     struct PoolWords = "`[pools.NAME]`" {
         /// `"least-connections"` or `"round-robin"`; default least-connections.
         optional balance: Balance,
-        /// The backends, at least one: `"host:port"`, or a table with a weight.
+        /// The backends, at least one: `"host:port"`, `"unix:/path"`, or a table with a weight.
         required backends: List<BackendWords, 1>,
         /// TLS towards the backends; absent: plain text.
         optional tls: PoolTlsWords,
+        /// The PROXY header that tells backends of the client, `"v1"` or `"v2"`; absent: none is sent.
+        optional proxy_protocol: Version,
         /// How backends are probed; absent: not at all.
         optional health: HealthWords,
         /// From the first packet to an established connection, up to 7d; default 2s.
@@ -292,7 +307,7 @@ words! {
 words! {
     /// An entry of `backends` that is a table.
     struct WeightedBackendWords = "a backend" {
-        /// `IP:port`, or `name:port`.
+        /// `IP:port`, `name:port`, or `unix:` and the path of a socket.
         required address: BackendAddress,
         /// Its share, 1 to 1,000; default 1.
         optional weight: Number<1, 1_000>,
@@ -354,6 +369,7 @@ choices!(Cipher {
     "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256" => Self::RsaChaCha20Poly1305,
 });
 choices!(Verify { "full" => Self::Full, "none" => Self::None, });
+choices!(Version { "v1" => Self::V1, "v2" => Self::V2, });
 choices!(ProbeKind { "tcp" => Self::Tcp, "http" => Self::Http, });
 choices!(LogFormat { "json" => Self::Json, "text" => Self::Text, });
 choices!(LogLevel {

@@ -40,6 +40,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::proto::proxy_header;
+
 pub use diff::Change;
 pub use problem::{Place, Problem, Problems, Severity, Sources};
 pub use watched::Watched;
@@ -65,8 +67,8 @@ pub struct Config {
     pub tcp: Tcp,
     /// The address of `/metrics`, `/healthz` and `/readyz`; `None` serves them nowhere.
     pub metrics: Option<At<SocketAddr>>,
-    /// Where orders are taken; `None` takes them nowhere.
-    pub admin: Option<At<AdminAddress>>,
+    /// Where orders are taken, which no other machine reaches; `None` takes them nowhere.
+    pub admin: Option<At<ListenAddress>>,
     /// What is logged, and how.
     pub log: Log,
     /// Sockets to bind, at least one, names unique.
@@ -120,7 +122,9 @@ pub struct Limits {
     pub keepalive_timeout: Duration,
     /// WebSocket handshakes that wait for a backend's answer, at once.
     pub handshakes_max: usize,
-    /// From accept to the end of the TLS handshake.
+    /// From accept to the end of the PROXY header, where one is expected.
+    pub proxy_header_timeout: Duration,
+    /// From accept, or the PROXY header, to the end of the TLS handshake.
     pub tls_handshake_timeout: Duration,
     /// Streams at once on an HTTP/2 connection, 1 to 1,000.
     pub http2_streams_max: u32,
@@ -142,10 +146,10 @@ pub struct Tcp {
     pub user_timeout: Option<Duration>,
 }
 
-/// `admin.address`: an address that no other machine reaches.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AdminAddress {
-    /// A loopback address; port 0 takes any free one.
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ListenAddress {
+    /// An address and a port, never IPv4-mapped; port 0 takes any free one.
     Tcp(SocketAddr),
     /// The path of a socket, made absolute against the directory of its file, at most [`UNIX_PATH_BYTES_MAX`] long.
     Unix(PathBuf),
@@ -195,10 +199,19 @@ pub struct Listener {
     /// Unique; the label in metrics and logs.
     pub name: At<String>,
     /// The address to bind.
-    pub address: At<SocketAddr>,
+    pub address: At<ListenAddress>,
     /// `None` speaks plain text.
     pub tls: Option<Tls>,
-    /// Peers whose `X-Forwarded-*` and `Forwarded` fields are believed.
+    /// `None` expects no PROXY header.
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// Peers whose `X-Forwarded-*` and `Forwarded` fields are believed; whoever comes by a unix socket is.
+    pub trusted_networks: Vec<IpNet>,
+}
+
+/// `listeners.proxy_protocol`: every connection begins with a PROXY header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyProtocol {
+    /// Who may send one; all others are turned away. Empty for a unix socket, where its file's mode decides.
     pub trusted_networks: Vec<IpNet>,
 }
 
@@ -374,6 +387,8 @@ pub struct Pool {
     pub backends: Vec<Backend>,
     /// `None` speaks plain text to them.
     pub tls: Option<At<PoolTls>>,
+    /// The PROXY header that each connection begins with; `None` sends none.
+    pub proxy_protocol: Option<proxy_header::Version>,
     /// `None` never probes: backends count as up.
     pub health: Option<Health>,
     /// From the first packet to an established connection, TLS included, for each backend tried.
@@ -420,7 +435,7 @@ pub enum Balance {
 /// One entry of `backends`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backend {
-    /// `IP:port`, or `name:port` that is resolved at each connect.
+    /// `IP:port`, `name:port` that is resolved at each connect, or a unix socket.
     pub address: At<BackendAddress>,
     /// Its share, 1 to 1,000.
     pub weight: u32,
@@ -428,11 +443,16 @@ pub struct Backend {
 
 /// Where a backend listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct BackendAddress {
-    /// An IP address (IPv6 without brackets) or a host name in lower case.
-    pub host: String,
-    /// Not 0.
-    pub port: u16,
+pub enum BackendAddress {
+    /// On the network.
+    Tcp {
+        /// An IP address (IPv6 without brackets, never IPv4-mapped) or a host name in lower case.
+        host: String,
+        /// Not 0.
+        port: u16,
+    },
+    /// The path of a socket, as in [`ListenAddress::Unix`].
+    Unix(PathBuf),
 }
 
 /// `pools.NAME.health`: how a backend is probed.
@@ -478,7 +498,7 @@ impl PartialEq for Config {
 
 impl Eq for Config {}
 
-impl std::fmt::Display for AdminAddress {
+impl std::fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
@@ -489,10 +509,10 @@ impl std::fmt::Display for AdminAddress {
 
 impl std::fmt::Display for BackendAddress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }

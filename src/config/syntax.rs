@@ -13,13 +13,13 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use self::address::{
-    admin_address, authority, backend_address, host_name, network, port_of, socket_address, without_brackets,
-    without_port,
+    admin_address, authority, backend_address, host_name, listen_address, network, port_of, socket_address,
+    without_brackets, without_port,
 };
 use super::problem::{nearest, shown};
 use super::reader::{Reader, Word};
 use super::shape::Shape;
-use super::{AdminAddress, BackendAddress, HostMatch, OriginMatch, PathMatch};
+use super::{BackendAddress, HostMatch, ListenAddress, OriginMatch, PathMatch};
 
 /// What is wrong with a text, and what to write instead.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,6 +31,10 @@ pub(super) struct Wrong {
 /// A name of a listener, route or pool: 1 to 63 letters, digits, `_`, `.` and `-`, a letter or digit first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name(pub String);
+
+/// An address to listen on that no other machine reaches: a loopback address, or a unix socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminAddress(pub ListenAddress);
 
 /// The path of a file, not empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,12 +77,13 @@ text_words! {
     ServerName = "a name such as chat.example.com", server_name;
     ProbePath = "a path that begins with /", probe_path;
     SocketAddr = "an IP address and a port", socket_address;
+    ListenAddress = "an IP address and a port, or a unix socket", listen_address;
     AdminAddress = "an address such as 127.0.0.1:9900 or unix:/run/longhaul/admin.sock", admin_address;
     IpNet = "a network such as 10.0.0.0/8", network;
     HostMatch = "a host such as chat.example.com or *.example.com", host;
     PathMatch = "a path such as /ws or /ws/*", path;
     OriginMatch = "an origin such as https://chat.example.com", origin;
-    BackendAddress = "a host and a port", backend_address;
+    BackendAddress = "a host and a port, or a unix socket", backend_address;
 }
 
 fn wrong<T>(text: &str, what: &str, remedy: impl Into<String>) -> Result<T, Wrong> {

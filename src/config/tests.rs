@@ -95,7 +95,7 @@ error: `[[listeners]]` has no `address`
 3 | [[listeners]]
   | ^^^^^^^^^^^^^
   |
-  = help: add `address`: the IP address and port to bind; port 0 takes any free one
+  = help: add `address`: the IP address and port to bind, port 0 takes any free one; or `unix:` and the path of a socket
 
 error: `adress` is not a key of `[[listeners]]`
  --> longhaul.toml:5:1
@@ -190,7 +190,7 @@ fn the_full_example_means_what_it_says() {
     let config = parse(FULL).unwrap();
     let listener = &config.listeners[0];
     assert_eq!(listener.name.value, "public");
-    assert_eq!(listener.address.value, "0.0.0.0:8443".parse().unwrap());
+    assert_eq!(listener.address.value.to_string(), "0.0.0.0:8443");
     let networks: Vec<_> = listener.trusted_networks.iter().map(IpNet::to_string).collect();
     assert_eq!(networks, ["10.0.0.0/8", "192.0.2.7/32", "fd00::/8"]);
     let certificates = &listener.tls.as_ref().unwrap().certificates;
@@ -213,7 +213,8 @@ fn the_full_example_means_what_it_says() {
     let backends = &config.pools["chat"].backends;
     let addresses: Vec<_> = backends.iter().map(|backend| backend.address.value.to_string()).collect();
     assert_eq!(addresses, ["10.0.0.11:8080", "chat.internal:8080", "[fd00::12]:8080"]);
-    assert_eq!(backends[2].address.value.host, "fd00::12");
+    let host = "fd00::12".to_owned();
+    assert_eq!(backends[2].address.value, BackendAddress::Tcp { host, port: 8080 });
     assert_eq!(backends.iter().map(|backend| backend.weight).collect::<Vec<_>>(), [1, 1, 2]);
 }
 
@@ -253,14 +254,14 @@ fn admin_addresses() {
         parse(&[&text, LISTENER, ROUTE, POOL].concat()).unwrap().admin.unwrap().value
     };
     for (text, address) in [
-        ("127.0.0.1:9900", AdminAddress::Tcp("127.0.0.1:9900".parse().unwrap())),
-        ("[::1]:0", AdminAddress::Tcp("[::1]:0".parse().unwrap())),
-        ("unix:/run/longhaul.sock", AdminAddress::Unix("/run/longhaul.sock".into())),
+        ("127.0.0.1:9900", ListenAddress::Tcp("127.0.0.1:9900".parse().unwrap())),
+        ("[::1]:0", ListenAddress::Tcp("[::1]:0".parse().unwrap())),
+        ("unix:/run/longhaul.sock", ListenAddress::Unix("/run/longhaul.sock".into())),
     ] {
         assert_eq!(admin(text), address);
         assert_eq!(address.to_string(), text);
     }
-    assert_eq!(admin("unix:admin.sock"), AdminAddress::Unix("/etc/longhaul/admin.sock".into()));
+    assert_eq!(admin("unix:admin.sock"), ListenAddress::Unix("/etc/longhaul/admin.sock".into()));
 }
 
 #[test]

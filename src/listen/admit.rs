@@ -1,7 +1,7 @@
 //! Takes connections in and hands each to a worker: one place per listener, so that the workers' loads can be compared.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use crate::config::Tcp;
 use crate::lifecycle::{Count, Permit, Permits};
 use crate::net::accept::{AcceptError, Acceptor, EXHAUSTED_PAUSE};
 use crate::net::socket;
+use crate::proto::peer::Peer;
 use crate::proxy::{Plane, Presence};
 use crate::state::Listener;
 use crate::telemetry::labels::AcceptFault;
@@ -30,7 +31,7 @@ pub struct Arrival {
     /// Not yet registered with any runtime.
     pub socket: TcpStream,
     /// The other end.
-    pub peer: SocketAddr,
+    pub peer: Peer,
     /// Where it came in.
     pub listener: Arc<Listener>,
     /// Counts it.
@@ -65,7 +66,7 @@ pub struct Admission {
 impl Admission {
     /// Accepts until the sender of `close` is dropped; then takes what the kernel has accepted already, and closes the
     /// socket.
-    pub async fn run(mut self, acceptor: Acceptor, mut close: oneshot::Receiver<()>) {
+    pub async fn run(mut self, mut acceptor: Acceptor, mut close: oneshot::Receiver<()>) {
         loop {
             let ready = tokio::select! {
                 biased;
@@ -86,12 +87,12 @@ impl Admission {
                 }
             }
         }
-        self.take_the_rest(&acceptor).await;
+        self.take_the_rest(&mut acceptor).await;
     }
 
     /// Takes what has begun to connect before the socket closes: those clients believe, or are about to, that they are
     /// connected.
-    async fn take_the_rest(&mut self, acceptor: &Acceptor) {
+    async fn take_the_rest(&mut self, acceptor: &mut Acceptor) {
         acceptor.drop_new_handshakes();
         let end = Instant::now() + HANDSHAKES_IN_FLIGHT;
         while let Ok(accepted) = timeout_at(end, acceptor.accept()).await {
@@ -117,8 +118,8 @@ impl Admission {
         self.permits.wait().await
     }
 
-    async fn hand_over(&mut self, acceptor: &Acceptor, socket: TcpStream, peer: SocketAddr, permit: Permit) {
-        self.follow(acceptor, &socket);
+    async fn hand_over(&mut self, acceptor: &Acceptor, socket: TcpStream, peer: Peer, permit: Permit) {
+        self.follow(acceptor, &socket, peer);
         let metrics = &self.listener.metrics;
         metrics.accepted.increment();
         let worker = self.choose();
@@ -129,7 +130,7 @@ impl Admission {
     }
 
     /// Takes the settings of the present generation for the connection in hand and those to come.
-    fn follow(&mut self, acceptor: &Acceptor, socket: &TcpStream) {
+    fn follow(&mut self, acceptor: &Acceptor, socket: &TcpStream, peer: Peer) {
         let snapshot = self.plane.snapshot.load();
         // A socket that is being closed is no longer in the snapshot; it goes on with the settings that it had.
         if let Some(listener) = snapshot.listener(&self.listener.key) {
@@ -138,8 +139,10 @@ impl Admission {
         if self.tcp != snapshot.config.tcp {
             self.tcp = snapshot.config.tcp.clone();
             acceptor.retune(&self.tcp);
-            // It fails only for a client that has left, which others will notice.
-            let _ = socket::retune(socket, &self.tcp);
+            if peer != Peer::Unix {
+                // It fails only for a client that has left, which others will notice.
+                let _ = socket::retune(socket, &self.tcp);
+            }
         }
     }
 

@@ -1,8 +1,8 @@
-//! One client connection, from its socket to its requests: TLS if the listener has it, then HTTP/1.1, or HTTP/2 where ALPN
-//! chose it ([`http2`]).
+//! One client connection, from its socket to its requests: a PROXY header and TLS if the listener has them, then
+//! HTTP/1.1, or HTTP/2 where ALPN chose it ([`http2`]).
 //!
-//! Every wait has a deadline: the TLS handshake, each request's head, and the rest between two requests ([`Pace`]).
-//! Bodies and tunnels have their own.
+//! Every wait has a deadline: the PROXY header, the TLS handshake, each request's head, and the rest between two requests
+//! ([`Pace`]). Bodies and tunnels have their own.
 
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use super::admit::Arrival;
 use super::front::Front;
@@ -22,8 +23,11 @@ use super::pace::{Overrun, Pace, Paced};
 use crate::config::Limits;
 use crate::lifecycle::{Phase, reached};
 use crate::net::http::MIN_BUFFER_BYTES;
+use crate::net::proxy_header::{self, HeaderFault};
 use crate::net::stream::{Boxed, Stream};
 use crate::net::tls::{Agreed, HandshakeError};
+use crate::proto::peer::{Connection, Peer};
+use crate::proto::proxy_header::{Header, ProxyHeaderError};
 use crate::proxy::body::Upload;
 use crate::proxy::exchange::exchange;
 use crate::proxy::websocket::Switch;
@@ -35,17 +39,65 @@ use crate::telemetry::labels::{ConnectionFault, TlsResult};
 pub async fn serve(plane: Arc<Plane>, arrival: Arrival) {
     let Arrival { socket, peer, listener, presence } = arrival;
     let snapshot = plane.snapshot.load_full();
-    let Ok(tcp) = TcpStream::from_std(socket) else { return };
+    let Ok(mut tcp) = TcpStream::from_std(socket) else { return };
+    let Some(connection) = introduce(&plane, &snapshot, &listener, peer, &mut tcp).await else { return };
     let Some((stream, tls)) = secure(&plane, &snapshot, &listener, tcp).await else { return };
     let limits = snapshot.config.limits.clone();
     drop(snapshot);
     let is_http2 = tls.as_ref().is_some_and(|agreed| agreed.http2);
-    let caller = Arc::new(Caller { listener, peer, tls, presence: Arc::new(presence) });
+    let caller = Arc::new(Caller { listener, connection, tls, presence: Arc::new(presence) });
     if is_http2 {
         // On the heap, so that the task of an HTTP/1.1 connection is no larger for it.
         Box::pin(http2::serve(plane, stream, caller, limits)).await;
     } else {
         serve_http1(plane, stream, caller, &limits).await;
+    }
+}
+
+/// Learns who is there: from the socket and, where the listener expects it, from a PROXY header. `None` if the connection
+/// is not to be served.
+async fn introduce(
+    plane: &Plane,
+    snapshot: &Snapshot,
+    listener: &Listener,
+    socket: Peer,
+    tcp: &mut TcpStream,
+) -> Option<Connection> {
+    let destination = tcp.local_addr().ok();
+    let Some(senders) = &listener.proxy_senders else {
+        return Some(Connection { socket, proxied: None, destination });
+    };
+    let told = async {
+        // To serve it as it is would be a way around the proxy in front.
+        if !socket.is_trusted(senders) {
+            return Err(Some(ConnectionFault::ProxyHeaderUntrusted));
+        }
+        let deadline = snapshot.config.limits.proxy_header_timeout;
+        let header = timeout(deadline, proxy_header::receive(tcp)).await;
+        header.map_err(|_| Some(ConnectionFault::ProxyHeaderTimeout))?.map_err(header_fault)
+    };
+    match told.await {
+        Ok(Header::Proxied { source, destination }) => {
+            Some(Connection { socket, proxied: Some(source), destination: Some(destination) })
+        }
+        Ok(Header::Unknown | Header::Local) => Some(Connection { socket, proxied: None, destination }),
+        Err(fault) => {
+            if let Some(fault) = fault {
+                plane.metrics.connection_fault(&listener.name, fault);
+                tracing::debug!(listener = %listener.name, peer = %socket, ?fault, "no PROXY header");
+            }
+            None
+        }
+    }
+}
+
+/// What a lack of a header is counted as; who says nothing at all, such as a probe that only connects, is no fault.
+fn header_fault(fault: HeaderFault) -> Option<ConnectionFault> {
+    match fault {
+        HeaderFault::Gone => None,
+        HeaderFault::Unended => Some(ConnectionFault::ProxyHeaderUnended),
+        HeaderFault::Wrong(ProxyHeaderError::Missing) => Some(ConnectionFault::ProxyHeaderMissing),
+        HeaderFault::Wrong(ProxyHeaderError::Malformed) => Some(ConnectionFault::ProxyHeaderMalformed),
     }
 }
 

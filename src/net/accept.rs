@@ -14,8 +14,10 @@ use rustix::net::{SocketAddrAny, SocketFlags, acceptfrom_with};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::listening::{Listening, SocketFile};
 use super::socket;
 use crate::config::Tcp;
+use crate::proto::peer::Peer;
 
 /// How long accepting rests after descriptors or memory ran out.
 pub const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -23,6 +25,9 @@ pub const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 /// A listening socket on the current runtime.
 pub struct Acceptor {
     socket: AsyncFd<TcpListener>,
+    /// Of a unix socket, until it takes nothing new.
+    file: Option<SocketFile>,
+    is_unix: bool,
 }
 
 /// Why there is no connection.
@@ -45,21 +50,22 @@ impl Acceptor {
         deprecated,
         reason = "its successor is unsafe because of descriptors that change; a TcpListener's does not"
     )]
-    pub fn new(listener: TcpListener) -> io::Result<Acceptor> {
-        listener.set_nonblocking(true)?;
-        Ok(Acceptor { socket: AsyncFd::with_interest(listener, Interest::READABLE)? })
+    pub fn new(Listening { socket, file }: Listening) -> io::Result<Acceptor> {
+        socket.set_nonblocking(true)?;
+        let is_unix = file.is_some();
+        Ok(Acceptor { socket: AsyncFd::with_interest(socket, Interest::READABLE)?, file, is_unix })
     }
 
     /// The next connection, not yet registered with any runtime. Cancel-safe.
     ///
     /// # Errors
     /// [`AcceptError::Exhausted`] or [`AcceptError::Other`].
-    pub async fn accept(&self) -> Result<(TcpStream, SocketAddr), AcceptError> {
+    pub async fn accept(&self) -> Result<(TcpStream, Peer), AcceptError> {
         loop {
             let Ok(mut ready) = self.socket.readable().await else {
                 return Err(AcceptError::Other(0));
             };
-            match accept(self.socket.get_ref()) {
+            match self.accept_from(self.socket.get_ref()) {
                 Err(AcceptError::Empty) => ready.clear_ready(),
                 other => return other,
             }
@@ -80,8 +86,8 @@ impl Acceptor {
     ///
     /// # Errors
     /// All of [`AcceptError`].
-    pub fn accept_ready(&self) -> Result<(TcpStream, SocketAddr), AcceptError> {
-        let accepted = self.socket.try_io(Interest::READABLE, |listener| match accept(listener) {
+    pub fn accept_ready(&self) -> Result<(TcpStream, Peer), AcceptError> {
+        let accepted = self.socket.try_io(Interest::READABLE, |listener| match self.accept_from(listener) {
             Err(AcceptError::Empty) => Err(io::ErrorKind::WouldBlock.into()),
             other => Ok(other),
         });
@@ -90,35 +96,43 @@ impl Acceptor {
 
     /// Gives later connections the options of `tcp`.
     pub fn retune(&self, tcp: &Tcp) {
+        if self.is_unix {
+            return;
+        }
         if let Err(error) = socket::retune(self.socket.get_ref(), tcp) {
             tracing::warn!(%error, "new connections keep the former options of [tcp]");
         }
     }
 
-    /// Lets no new connection begin; those that have begun still arrive.
-    pub fn drop_new_handshakes(&self) {
+    /// Lets no new connection begin; those that have begun still arrive. A unix socket loses its file.
+    pub fn drop_new_handshakes(&mut self) {
+        if self.is_unix {
+            self.file = None;
+            return;
+        }
         if let Err(error) = socket::drop_new_handshakes(self.socket.get_ref()) {
             tracing::debug!(%error, "connections may still begin while this socket is closed");
         }
     }
-}
 
-fn accept(listener: impl AsFd) -> Result<(TcpStream, SocketAddr), AcceptError> {
-    // One system call instead of the two of `TcpListener::accept` and `set_nonblocking`.
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    match acceptfrom_with(listener, flags) {
-        Ok((descriptor, address)) => match address.map(address_of) {
-            Some(Some(address)) => Ok((TcpStream::from(descriptor), address)),
-            _ => Err(AcceptError::Other(0)),
-        },
-        Err(Errno::WOULDBLOCK) => Err(AcceptError::Empty),
-        Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => Err(AcceptError::Exhausted),
-        Err(errno) => Err(AcceptError::Other(errno.raw_os_error())),
+    fn accept_from(&self, listener: impl AsFd) -> Result<(TcpStream, Peer), AcceptError> {
+        // One system call instead of the two of `TcpListener::accept` and `set_nonblocking`.
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        match acceptfrom_with(listener, flags) {
+            // The other end of a unix socket has no name.
+            Ok((descriptor, _)) if self.is_unix => Ok((TcpStream::from(descriptor), Peer::Unix)),
+            Ok((descriptor, address)) => match address.and_then(peer) {
+                Some(peer) => Ok((TcpStream::from(descriptor), peer)),
+                None => Err(AcceptError::Other(0)),
+            },
+            Err(Errno::WOULDBLOCK) => Err(AcceptError::Empty),
+            Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => Err(AcceptError::Exhausted),
+            Err(errno) => Err(AcceptError::Other(errno.raw_os_error())),
+        }
     }
 }
 
 /// IPv4-mapped addresses are IPv4 everywhere: in lists of networks, in keys and in logs.
-fn address_of(address: SocketAddrAny) -> Option<SocketAddr> {
-    let address = SocketAddr::try_from(address).ok()?;
-    Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
+fn peer(address: SocketAddrAny) -> Option<Peer> {
+    SocketAddr::try_from(address).ok().map(Peer::new)
 }

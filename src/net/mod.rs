@@ -1,9 +1,11 @@
-//! The only sockets: binding, accepting, dialling, TLS, and the HTTP/1 client on top of them.
+//! The only sockets: binding, accepting, dialling, PROXY headers, TLS, and the HTTP/1 client on top of them.
 
 pub mod accept;
 pub mod dial;
 pub mod http;
 pub mod http2;
+pub mod listening;
+pub mod proxy_header;
 pub mod socket;
 pub mod stream;
 pub mod tls;

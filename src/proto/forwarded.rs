@@ -9,9 +9,9 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use http::HeaderMap;
 use http::header::{FORWARDED, HeaderName, HeaderValue};
-use ipnet::IpNet;
 
 use super::list;
+use super::peer::Peer;
 
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -21,34 +21,18 @@ const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// elements are left out: they are the least trustworthy.
 pub const CHAIN_BYTES_MAX: usize = 8 * 1024;
 
-/// The address of the client. That is `peer`, unless `peer` is trusted: then it is the last untrusted entry
-/// of `X-Forwarded-For`, or of `Forwarded` if there is none of those. The walk goes from the end and stops
-/// at an entry that is no address; the last trusted address before it is returned. IPv4-mapped addresses
-/// become IPv4.
-pub fn client_address(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> IpAddr {
-    let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
-    let mut last = peer.to_canonical();
-    if !is_trusted(&last) {
-        return last;
-    }
+/// The addresses in `X-Forwarded-For`, or in `Forwarded` if there is none of those, from the last to the first; `None` for
+/// an entry that is no address. IPv4-mapped ones become IPv4.
+pub fn newest_first(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
     let chain = if headers.contains_key(FOR) { Chain::Addresses } else { Chain::Elements };
-    for element in chain.newest_first(headers) {
-        let Some(address) = chain.address(element) else {
-            return last;
-        };
-        last = address;
-        if !is_trusted(&last) {
-            return last;
-        }
-    }
-    last
+    chain.newest_first(headers).map(move |member| chain.address(member))
 }
 
 /// Who sent a request, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct Sender<'a> {
-    /// The other end of the connection, as given by the socket or the PROXY header.
-    pub peer: IpAddr,
+    /// Who speaks on the connection, as the socket or the PROXY header says.
+    pub peer: Peer,
     /// Whether the connection is TLS.
     pub secure: bool,
     /// The authority that the request is for, as the client wrote it.
@@ -64,6 +48,9 @@ pub struct Sender<'a> {
 /// are kept where present, and the sender is appended to `X-Forwarded-For` and to `Forwarded`. If only one
 /// of these two is there, the other is not begun: it would name the sender as if it were the client.
 /// Aliases with underscores always go.
+///
+/// A sender without an IP address is `unknown` in `Forwarded` (RFC 7239 6.2); `X-Forwarded-For` has no word for it, and
+/// gets none.
 pub fn write(headers: &mut HeaderMap, sender: &Sender) {
     let unwelcome = |name: &&HeaderName| {
         let alias = name.as_str().contains('_') && is_forwarding(&name.as_str().replace('_', "-"));
@@ -73,10 +60,12 @@ pub fn write(headers: &mut HeaderMap, sender: &Sender) {
     for name in unwelcome {
         headers.remove(name);
     }
-    let address = sender.peer.to_canonical();
+    let address = sender.peer.ip();
     let has_addresses = headers.contains_key(FOR);
     let has_elements = headers.contains_key(FORWARDED);
-    if has_addresses || !has_elements {
+    if let Some(address) = address
+        && (has_addresses || !has_elements)
+    {
         Chain::Addresses.append(headers, address.to_string().into_bytes());
     }
     if has_elements || !has_addresses {
@@ -97,10 +86,11 @@ fn proto(sender: &Sender) -> &'static str {
 }
 
 /// One element of `Forwarded` (RFC 7239 4 and 6).
-fn element(address: IpAddr, sender: &Sender) -> Vec<u8> {
+fn element(address: Option<IpAddr>, sender: &Sender) -> Vec<u8> {
     let mut element = match address {
-        IpAddr::V4(address) => format!("for={address}"),
-        IpAddr::V6(address) => format!("for=\"[{address}]\""),
+        Some(IpAddr::V4(address)) => format!("for={address}"),
+        Some(IpAddr::V6(address)) => format!("for=\"[{address}]\""),
+        None => "for=unknown".to_owned(),
     }
     .into_bytes();
     element.extend_from_slice(b";host=");

@@ -8,22 +8,22 @@ use http::header::HeaderName;
 
 /// All members of all lines of `name`, in order, without surrounding white space. Empty members are
 /// skipped, as RFC 9110 5.6.1.2 asks of a recipient.
-pub(super) fn members<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+pub fn members<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
     headers.get_all(name).iter().flat_map(|line| split(line.as_bytes()))
 }
 
 /// The members of one line, as [`members`].
-pub(super) fn split(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub fn split(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }
 
 /// Whether the list `name` has the member `wanted`, letter case aside.
-pub(super) fn has_member(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
+pub fn has_member(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
     members(headers, name).any(|member| member.eq_ignore_ascii_case(wanted.as_bytes()))
 }
 
 /// `bytes` as text, if they are a token (RFC 9110 5.6.2).
-pub(super) fn token(bytes: &[u8]) -> Option<&str> {
+pub fn token(bytes: &[u8]) -> Option<&str> {
     let is_token = !bytes.is_empty() && bytes.iter().copied().all(is_token_byte);
     is_token.then(|| std::str::from_utf8(bytes).ok()).flatten()
 }

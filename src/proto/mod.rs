@@ -6,6 +6,8 @@
 //! - [`message`]: targets and transfer codings (RFC 9112 3.2 and 6.1)
 //! - [`hop`]: fields that belong to one connection only (RFC 9110 7.6.1)
 //! - [`forwarded`]: who the client was, in `Forwarded` and `X-Forwarded-*` (RFC 7239)
+//! - [`proxy_header`]: who the client was, in the PROXY protocol; [`peer`]: the one rule that chooses among them
+//! - [`list`]: field values that are lists of tokens (RFC 9110 5.6)
 //! - [`frame`], [`scan`], [`close`]: frame headers, the watcher of one direction, close codes (RFC 6455 5
 //!   and 7.4)
 //!
@@ -13,6 +15,8 @@
 //! input. What comes out depends on the arguments alone, so all of it can be tested with tables and random
 //! bytes. Time and seeds, where a caller needs them, are passed in. Nothing here decides policy: it says
 //! what was written and whether that may be written; routes, limits and answers are made elsewhere.
+//!
+//! Every parser has a fuzz target in `tests/fuzz`; the same functions run over its seeds with the other tests.
 
 pub mod authority;
 pub mod client_certificate;
@@ -22,7 +26,9 @@ pub mod frame;
 pub mod handshake;
 pub mod hop;
 pub mod http2;
-mod list;
+pub mod list;
 pub mod message;
 pub mod origin;
+pub mod peer;
+pub mod proxy_header;
 pub mod scan;

@@ -2,7 +2,6 @@
 //!
 //! An account that is dropped without a word belongs to a client that left.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::{Request, StatusCode, Version};
@@ -10,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{Caller, Plane};
 use crate::outcome::{Ending, Refusal};
-use crate::proto::forwarded;
+use crate::proto::peer::Peer;
 use crate::state::Route;
 use crate::telemetry::access::{Id, Record};
 use crate::telemetry::labels::{Direction, Result as Outcome, http_version};
@@ -28,7 +27,7 @@ struct Facts {
     caller: Arc<Caller>,
     id: Id,
     begun: Instant,
-    client: IpAddr,
+    client: Peer,
     http: Version,
     is_websocket: bool,
     /// Missing when no records were written as the request came.
@@ -44,7 +43,7 @@ impl Account {
         let facts = Facts {
             id: Id::next(),
             begun: Instant::now(),
-            client: forwarded::client_address(request.headers(), caller.peer.ip(), trusted),
+            client: caller.connection.client(request.headers(), trusted),
             http: request.version(),
             is_websocket: false,
             target: plane.access.is_on().then(|| Target::of(request)),
@@ -83,8 +82,8 @@ impl Account {
     }
 
     /// Who asks: the client itself, behind trusted proxies or not.
-    pub fn client(&self) -> IpAddr {
-        self.facts.as_ref().map_or(IpAddr::from([0, 0, 0, 0]), |facts| facts.client)
+    pub fn client(&self) -> Peer {
+        self.facts.as_ref().map_or(Peer::Unix, |facts| facts.client)
     }
 
     /// The version of HTTP that the request came by.
@@ -171,8 +170,9 @@ impl Facts {
     fn describe(&self, record: &mut Record) {
         record.show("id", self.id).text("listener", &self.caller.listener.name);
         record.show("client", self.client);
-        if self.client != self.caller.peer.ip() {
-            record.show("peer", self.caller.peer.ip());
+        let peer = self.caller.connection.socket;
+        if self.client.ip() != peer.ip() {
+            record.show("peer", peer);
         }
         if let Some(tls) = &self.caller.tls {
             record.text("tls", tls.version);

@@ -51,7 +51,8 @@ async fn answer(
     let Inbound { offer, head, authority, body } = inbound;
     let Some(offer) = offer else {
         let head = inbound::rewrite(head, &authority, &caller);
-        return plain::forward(plane, &snapshot, route, head, body, account).await;
+        let client = caller.introduces(account.client());
+        return plain::forward(plane, &snapshot, route, &client, head, body, account).await;
     };
     let origins = route.origins.as_deref();
     if origins.is_some_and(|origins| !origin::admits(origins, &head.headers)) {

@@ -13,12 +13,13 @@ use super::account::Account;
 use super::body::{Body, Progress, Relayed, Sent, Upload};
 use crate::net::http as client;
 use crate::outcome::Refusal;
+use crate::proto::proxy_header::Header;
 use crate::proto::{hop, message};
 use crate::state::{Route, Snapshot};
 use crate::upstream::backend::Lease;
 use crate::upstream::retry;
 
-/// Sends a request to a backend and gives its answer to the client.
+/// Sends a request to a backend, on behalf of `client`, and gives its answer to the client.
 ///
 /// # Errors
 /// As [`retry::connect`] and [`client::send`]; [`Refusal::BackendTimeout`] when the backend stays silent for
@@ -28,6 +29,7 @@ pub async fn forward(
     plane: &Plane,
     snapshot: &Snapshot,
     route: &Arc<Route>,
+    client: &Header,
     mut head: Parts,
     body: Upload,
     account: &mut Account,
@@ -37,7 +39,7 @@ pub async fn forward(
     if body.size_hint().lower().max(declared_length(&head.headers)) > bytes_max {
         return Err(Refusal::BodyTooLarge);
     }
-    let (lease, stream) = retry::connect(pool, &snapshot.config.tcp, &plane.metrics).await?;
+    let (lease, stream) = retry::connect(pool, client, &snapshot.config.tcp, &plane.metrics).await?;
     account.leased(&lease);
     if !body.is_end_stream() && !head.headers.contains_key(CONTENT_LENGTH) {
         // hyper would take a GET that does not say so to have no body.

@@ -75,12 +75,12 @@ pub fn rewrite(mut head: Parts, authority: &Authority, caller: &Caller) -> Parts
     fields::join_cookies(&mut head.headers);
     fields::join_lengths(&mut head.headers);
     head.headers.insert(header::HOST, authority.written.clone());
-    let peer = caller.peer.ip();
+    let peer = caller.connection.speaker();
     let sender = Sender {
         peer,
         secure: caller.tls.is_some(),
         host: &authority.written,
-        trusted: caller.listener.trusted_networks.iter().any(|network| network.contains(&peer)),
+        trusted: peer.is_trusted(&caller.listener.trusted_networks),
     };
     forwarded::write(&mut head.headers, &sender);
     let certificate = caller.tls.as_ref().and_then(|tls| tls.client.as_deref());

@@ -8,13 +8,15 @@ pub mod inbound;
 pub mod refuse;
 pub mod websocket;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
 use crate::lifecycle::{Counted, Permit, Permits, PhaseReceiver};
 use crate::net::tls::Agreed;
+use crate::proto::peer::{Connection, Peer};
+use crate::proto::proxy_header::Header;
 use crate::state::{Listener, Snapshot};
 use crate::telemetry::Metrics;
 use crate::telemetry::access::AccessLog;
@@ -43,12 +45,25 @@ pub struct Plane {
 pub struct Caller {
     /// Where it came in.
     pub listener: Arc<Listener>,
-    /// The other end of the socket.
-    pub peer: SocketAddr,
+    /// Who made it, as far as it tells by itself.
+    pub connection: Connection,
     /// What TLS agreed on; `None` is plain text.
     pub tls: Option<Agreed>,
     /// Counts the connection until its socket is gone; a tunnel keeps it, but not the rest of the caller.
     pub presence: Arc<Presence>,
+}
+
+impl Caller {
+    /// What a PROXY header says to a backend that serves `client` on behalf of this caller.
+    pub fn introduces(&self, client: Peer) -> Header {
+        match client {
+            Peer::Ip(source) => {
+                let unknown = || SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
+                Header::Proxied { source, destination: self.connection.destination.unwrap_or_else(unknown) }
+            }
+            Peer::Unix => Header::Unknown,
+        }
+    }
 }
 
 /// A connection counts as present as long as this lives.

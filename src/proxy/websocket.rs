@@ -59,7 +59,8 @@ pub async fn open(
     switch: &Switch,
     account: &mut Account,
 ) -> Result<Response<Body>, Refusal> {
-    let (lease, stream) = retry::connect(&route.pool, &snapshot.config.tcp, &plane.metrics).await?;
+    let client = handshake.caller.introduces(account.client());
+    let (lease, stream) = retry::connect(&route.pool, &client, &snapshot.config.tcp, &plane.metrics).await?;
     account.leased(&lease);
     handshake.head.method = Method::GET;
     handshake.offer.write(&mut handshake.head.headers);
@@ -161,7 +162,7 @@ impl Beginning {
         let terms = self.route.terms.clone();
         let session = Session::new(
             self.account.id(),
-            self.account.client(),
+            self.account.client().address(),
             terms.route.clone(),
             self.lease.backend().label.clone(),
             self.answer.subprotocol.map(String::into_boxed_str),

@@ -65,7 +65,7 @@ struct Builder<'a> {
 impl Builder<'_> {
     fn listener(&self, words: &config::Listener, problems: &mut Problems) -> Option<Arc<Listener>> {
         let name: Arc<str> = Arc::from(words.name.value.as_str());
-        let key = ListenerKey::new(words.address.value, &name);
+        let key = ListenerKey::new(words.address.value.clone(), &name);
         let settings = match &words.tls {
             Some(tls) => Some(tls::terminator(tls, problems)?),
             None => None,
@@ -90,6 +90,7 @@ impl Builder<'_> {
                 tls,
                 certificates,
                 extended_connect: words.tls.as_ref().is_some_and(|tls| tls.extended_connect),
+                proxy_senders: words.proxy_protocol.as_ref().map(|proxies| proxies.trusted_networks.clone()),
                 trusted_networks: words.trusted_networks.clone(),
             })),
             Err(error) => {
@@ -136,6 +137,7 @@ impl Builder<'_> {
             balancer: Balancer::new(words.balance, members.len()),
             members,
             tls,
+            proxy_protocol: words.proxy_protocol,
             health: words.health.clone(),
             connect_timeout: words.connect_timeout,
             handshake_timeout: words.handshake_timeout,

@@ -8,12 +8,11 @@ pub mod orders;
 pub mod registry;
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::config::{Config, OriginMatch};
+use crate::config::{Config, ListenAddress, OriginMatch};
 use crate::net::tls::Terminator;
 use crate::net::tls::certificate::LoadedCertificate;
 use crate::route::Table;
@@ -62,6 +61,8 @@ pub struct Listener {
     pub certificates: Vec<LoadedCertificate>,
     /// Whether WebSockets may be opened over HTTP/2 (RFC 8441).
     pub extended_connect: bool,
+    /// Who sends PROXY headers; `None` expects none. Everybody does on a unix socket.
+    pub proxy_senders: Option<Vec<IpNet>>,
     /// Peers whose forwarding fields are believed.
     pub trusted_networks: Vec<IpNet>,
     /// Where it counts.
@@ -72,15 +73,16 @@ pub struct Listener {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ListenerKey {
     /// As configured.
-    pub address: SocketAddr,
+    pub address: ListenAddress,
     /// Port 0 is a different port each time, so there the name tells sockets apart.
     name: Option<Arc<str>>,
 }
 
 impl ListenerKey {
     /// The key of the listener `name` at `address`.
-    pub fn new(address: SocketAddr, name: &Arc<str>) -> ListenerKey {
-        ListenerKey { address, name: (address.port() == 0).then(|| name.clone()) }
+    pub fn new(address: ListenAddress, name: &Arc<str>) -> ListenerKey {
+        let differs = matches!(address, ListenAddress::Tcp(address) if address.port() == 0);
+        ListenerKey { address, name: differs.then(|| name.clone()) }
     }
 }
 

@@ -2,19 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::threads::Worker;
-use crate::config::{AdminAddress, Config, Place, Problems, Tcp};
+use crate::config::{Config, ListenAddress, Place, Problems, Tcp};
 use crate::lifecycle::Permits;
 use crate::listen::admit::{Admission, WorkerInbox};
 use crate::net::accept::Acceptor;
-use crate::net::socket;
+use crate::net::listening::Listening;
 use crate::proxy::Plane;
 use crate::state::{Listener, ListenerKey, Snapshot};
 
@@ -27,14 +25,14 @@ pub struct Listeners {
 }
 
 struct Open {
-    address: SocketAddr,
+    address: String,
     accepting: JoinHandle<()>,
     /// Its drop closes the socket.
     _close: oneshot::Sender<()>,
 }
 
 /// Sockets that are bound and not yet accepted from; dropped, they are closed again.
-pub struct Bound(Vec<(Arc<Listener>, TcpListener)>);
+pub struct Bound(Vec<(Arc<Listener>, Listening)>);
 
 impl Listeners {
     /// Binds what `snapshot` has and is not open yet; what cannot be bound is added to `problems`, at its place in the
@@ -44,7 +42,7 @@ impl Listeners {
         for (listener, words) in snapshot.listeners.iter().zip(&snapshot.config.listeners) {
             if !self.open.contains_key(&listener.key)
                 && let Some(socket) = bind(
-                    listener.key.address,
+                    &listener.key.address,
                     &words.address.place,
                     &snapshot.config.tcp,
                     &self.open,
@@ -70,7 +68,7 @@ impl Listeners {
     ) -> io::Result<()> {
         for (listener, socket) in bound.0 {
             let (close, closed) = oneshot::channel();
-            let (key, address) = (listener.key.clone(), socket.local_addr()?);
+            let (key, address) = (listener.key.clone(), socket.to_string());
             tracing::info!(listener = %listener.name, %address, "listening");
             let admission = Admission {
                 plane: plane.clone(),
@@ -133,23 +131,29 @@ impl Listeners {
 ///
 /// New sockets are bound before old ones close, so an address that overlaps one of `open` cannot be had in one step.
 fn bind(
-    address: SocketAddr,
+    address: &ListenAddress,
     place: &Place,
     tcp: &Tcp,
     open: &BTreeMap<ListenerKey, Open>,
     problems: &mut Problems,
-) -> Option<TcpListener> {
-    let error = match socket::listen(address, tcp) {
+) -> Option<Listening> {
+    let error = match Listening::bind(address, tcp) {
         Ok(listener) => return Some(listener),
         Err(error) => error,
     };
-    let remedy = match error.kind() {
-        io::ErrorKind::AddrInUse if open.keys().any(|key| key.address.port() == address.port()) => {
+    let port = |address: &ListenAddress| match address {
+        ListenAddress::Tcp(address) => Some(address.port()),
+        ListenAddress::Unix(_) => None,
+    };
+    let remedy = match (error.kind(), port(address)) {
+        (io::ErrorKind::AddrInUse, Some(own)) if open.keys().any(|key| port(&key.address) == Some(own)) => {
             "a listener of longhaul itself has this port: move it to another port first, in a change of its own"
         }
-        io::ErrorKind::AddrInUse => "stop what listens there, or choose another port",
-        io::ErrorKind::AddrNotAvailable => "use an address of this machine, or 0.0.0.0 for all",
-        io::ErrorKind::PermissionDenied => {
+        (io::ErrorKind::AddrInUse, Some(_)) => "stop what listens there, or choose another port",
+        (io::ErrorKind::AddrInUse, None) => "stop what listens there, or choose another path",
+        (_, None) => "use a path in a folder that longhaul may write to",
+        (io::ErrorKind::AddrNotAvailable, _) => "use an address of this machine, or 0.0.0.0 for all",
+        (io::ErrorKind::PermissionDenied, _) => {
             "ports below 1024 need root or the capability CAP_NET_BIND_SERVICE"
         }
         _ => "choose an address that can be bound",
@@ -158,47 +162,13 @@ fn bind(
     None
 }
 
-/// Where operators come in.
-pub enum AdminSocket {
-    /// On a loopback address.
-    Tcp(TcpListener),
-    /// On a path, for who may write to it.
-    Unix(UnixListener),
-}
-
-impl std::fmt::Display for AdminSocket {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            AdminSocket::Tcp(listener) => match listener.local_addr() {
-                Ok(address) => write!(f, "{address}"),
-                Err(error) => write!(f, "{error}"),
-            },
-            AdminSocket::Unix(listener) => match listener.local_addr() {
-                Ok(address) => write!(f, "unix:{}", address.as_pathname().unwrap_or("".as_ref()).display()),
-                Err(error) => write!(f, "{error}"),
-            },
-        }
-    }
-}
-
 /// Binds the addresses of `[metrics]` and `[admin]`; what cannot be bound is added to `problems`, at its place in the
 /// file.
-pub fn bind_admin(config: &Config, problems: &mut Problems) -> (Option<TcpListener>, Option<AdminSocket>) {
-    let open = &BTreeMap::new();
-    let metrics =
-        config.metrics.as_ref().and_then(|at| bind(at.value, &at.place, &config.tcp, open, problems));
-    let admin = config.admin.as_ref().and_then(|at| match &at.value {
-        AdminAddress::Tcp(address) => {
-            bind(*address, &at.place, &config.tcp, open, problems).map(AdminSocket::Tcp)
-        }
-        AdminAddress::Unix(path) => match socket::listen_unix(path) {
-            Ok(listener) => Some(AdminSocket::Unix(listener)),
-            Err(error) => {
-                let message = format!("cannot listen on {}: {error}", path.display());
-                problems.push(at.place.clone(), message, "use a path in a folder that longhaul may write to");
-                None
-            }
-        },
-    });
+pub fn bind_admin(config: &Config, problems: &mut Problems) -> (Option<Listening>, Option<Listening>) {
+    let mut open = |address: &ListenAddress, place: &Place| {
+        bind(address, place, &config.tcp, &BTreeMap::new(), problems)
+    };
+    let metrics = config.metrics.as_ref().and_then(|at| open(&ListenAddress::Tcp(at.value), &at.place));
+    let admin = config.admin.as_ref().and_then(|at| open(&at.value, &at.place));
     (metrics, admin)
 }

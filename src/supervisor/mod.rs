@@ -37,7 +37,7 @@ use crate::telemetry::export::Exporter;
 use crate::telemetry::log::{Control, Sink};
 use crate::tunnel::sessions::Sessions;
 
-use self::listeners::{AdminSocket, Listeners};
+use self::listeners::Listeners;
 use self::probes::Probes;
 use self::reload::Status;
 use self::signals::{Signals, Stop};
@@ -157,13 +157,13 @@ impl Supervisor {
         };
         sources::register(sources, &workers);
         if let Some(socket) = &metrics_socket {
-            tracing::info!(address = %socket.local_addr()?, "metrics");
+            tracing::info!(address = %socket, "metrics");
         }
         let exporter = Exporter::new(metrics.registry().clone()).map_err(io::Error::other)?;
         let ready = Box::new(move || readiness.is_ready() && *phase_receiver.borrow() == Phase::Serving);
         let api = admin_socket.map(|socket| {
             tracing::info!(address = %socket, "admin");
-            let checks_host = matches!(socket, AdminSocket::Tcp(_));
+            let checks_host = socket.file.is_none();
             (socket, Api { sessions: plane.sessions.clone(), orders: order, checks_host })
         });
         threads::start_admin(metrics_socket.map(|socket| (socket, Scrape { exporter, ready })), api)?;

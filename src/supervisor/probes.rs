@@ -53,7 +53,8 @@ fn is_as(one: &Terms, other: &Terms) -> bool {
         (None, None) => true,
         _ => false,
     };
-    tls && one.check == other.check && one.tcp == other.tcp && heads(one) == heads(other)
+    let proxy_protocol = one.proxy_protocol == other.proxy_protocol;
+    tls && proxy_protocol && one.check == other.check && one.tcp == other.tcp && heads(one) == heads(other)
 }
 
 impl Probes {
@@ -93,6 +94,7 @@ impl Probes {
             let terms = Terms {
                 check: check.clone(),
                 tls: pool.tls.clone(),
+                proxy_protocol: pool.proxy_protocol,
                 tcp: config.tcp.clone(),
                 limits: config.limits.clone(),
             };

@@ -2,7 +2,6 @@
 //! tunnel lives and dies on one core.
 
 use std::io;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread;
@@ -10,14 +9,14 @@ use std::thread;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::mpsc;
 
-use super::listeners::AdminSocket;
 use crate::admin::api::Api;
 use crate::admin::scrape::Scrape;
-use crate::admin::serve::{Answer, Door, serve};
+use crate::admin::serve::{Answer, serve};
 use crate::lifecycle::Count;
 use crate::listen::admit::{INBOX_MAX, WorkerInbox};
 use crate::listen::connection;
 use crate::net::accept::Acceptor;
+use crate::net::listening::Listening;
 use crate::proxy::Plane;
 use crate::telemetry::cells;
 use crate::tunnel::clock;
@@ -61,19 +60,19 @@ fn start_worker(index: usize, plane: Arc<Plane>) -> io::Result<Worker> {
 }
 
 /// Starts the thread that answers scrapers, if `scrape` is there, and operators.
-pub fn start_admin(scrape: Option<(TcpListener, Scrape)>, api: Option<(AdminSocket, Api)>) -> io::Result<()> {
+pub fn start_admin(scrape: Option<(Listening, Scrape)>, api: Option<(Listening, Api)>) -> io::Result<()> {
     let (started, runtime) = sync_channel(1);
     thread::Builder::new().name("admin".into()).spawn(move || {
         run_thread(&started, async move {
             tokio::join!(
                 async {
                     if let Some((socket, scrape)) = scrape {
-                        answer(Acceptor::new(socket).map(Door::Tcp), scrape).await;
+                        answer(socket, scrape).await;
                     }
                 },
                 async {
                     if let Some((socket, api)) = api {
-                        answer(door(socket), api).await;
+                        answer(socket, api).await;
                     }
                 }
             );
@@ -82,16 +81,9 @@ pub fn start_admin(scrape: Option<(TcpListener, Scrape)>, api: Option<(AdminSock
     runtime.recv().map_err(io::Error::other)?.map(drop)
 }
 
-fn door(socket: AdminSocket) -> io::Result<Door> {
-    match socket {
-        AdminSocket::Tcp(listener) => Acceptor::new(listener).map(Door::Tcp),
-        AdminSocket::Unix(listener) => tokio::net::UnixListener::from_std(listener).map(Door::Unix),
-    }
-}
-
-async fn answer(door: io::Result<Door>, answer: impl Answer) {
-    match door {
-        Ok(door) => serve(door, Arc::new(answer)).await,
+async fn answer(socket: Listening, answer: impl Answer) {
+    match Acceptor::new(socket) {
+        Ok(acceptor) => serve(acceptor, Arc::new(answer)).await,
         Err(error) => tracing::error!(%error, "cannot serve metrics or operators"),
     }
 }

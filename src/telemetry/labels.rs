@@ -87,6 +87,16 @@ pub enum ConnectionFault {
     HeadTooLarge,
     /// Reset, or closed in the middle of a message.
     Broken,
+    /// A PROXY header is expected, and the connection does not begin like one.
+    ProxyHeaderMissing,
+    /// It begins like a PROXY header and is none, or one that is too long.
+    ProxyHeaderMalformed,
+    /// The connection ended within its PROXY header.
+    ProxyHeaderUnended,
+    /// `limits.proxy_header_timeout` passed.
+    ProxyHeaderTimeout,
+    /// PROXY headers are expected, and the sender is not one of `proxy_protocol.trusted_networks`.
+    ProxyHeaderUntrusted,
 }
 
 impl ConnectionFault {
@@ -102,6 +112,11 @@ impl ConnectionFault {
             ConnectionFault::PingTimeout => "ping_timeout",
             ConnectionFault::HeadTooLarge => "head_too_large",
             ConnectionFault::Broken => "broken",
+            ConnectionFault::ProxyHeaderMissing => "proxy_header_missing",
+            ConnectionFault::ProxyHeaderMalformed => "proxy_header_malformed",
+            ConnectionFault::ProxyHeaderUnended => "proxy_header_unended",
+            ConnectionFault::ProxyHeaderTimeout => "proxy_header_timeout",
+            ConnectionFault::ProxyHeaderUntrusted => "proxy_header_untrusted",
         }
     }
 }

@@ -3,7 +3,6 @@
 //! Entries hold ids, labels and numbers, never streams. The worker writes the numbers, without locks; others read them.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +13,7 @@ use futures_util::task::AtomicWaker;
 use http::Version;
 use tokio::time::Instant;
 
+use crate::proto::peer::Address;
 use crate::telemetry::access::Id;
 use crate::telemetry::labels::Direction;
 
@@ -32,8 +32,8 @@ pub struct Sessions {
 pub struct Session {
     /// Its name in records.
     pub id: Id,
-    /// The client's address.
-    pub client: IpAddr,
+    /// The client.
+    pub client: Address,
     /// The route it came by.
     pub route: Arc<str>,
     /// The backend it leads to.
@@ -124,7 +124,7 @@ impl Session {
     /// A tunnel that opens now.
     pub fn new(
         id: Id,
-        client: IpAddr,
+        client: Address,
         route: Arc<str>,
         backend: Arc<str>,
         subprotocol: Option<Box<str>>,

@@ -7,6 +7,7 @@ use super::backend::{Backend, Health, Lease};
 use super::balance::Balancer;
 use crate::config;
 use crate::net::tls::connect::Connector;
+use crate::proto::proxy_header::Version;
 
 /// Backends that serve the same.
 pub struct Pool {
@@ -16,6 +17,9 @@ pub struct Pool {
     pub members: Vec<Member>,
     /// How they are spoken to; `None` is plain text.
     pub tls: Option<Connector>,
+    /// The PROXY header that each connection begins with. Such a connection belongs to one client: it must never carry a
+    /// request of another.
+    pub proxy_protocol: Option<Version>,
     /// How one is chosen.
     pub balancer: Balancer,
     /// How members are probed; `None` takes them to be up.

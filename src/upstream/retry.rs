@@ -3,21 +3,29 @@
 use super::backend::{Backend, Lease};
 use super::pool::{Pool, Tried};
 use crate::config::Tcp;
-use crate::net::dial::{self, DialError};
+use crate::net::dial::{self, DialError, Way};
 use crate::net::stream::Stream;
 use crate::outcome::{ConnectError, Refusal};
+use crate::proto::proxy_header::Header;
 use crate::telemetry::Metrics;
 
-/// A connection to a backend of `pool`, and the lease on it.
+/// A connection to a backend of `pool`, and the lease on it. `client` is for whom, for pools whose backends are told.
 ///
 /// # Errors
 /// [`Refusal::NoBackend`] when none may be picked, else what the last one tried said.
-pub async fn connect(pool: &Pool, tcp: &Tcp, metrics: &Metrics) -> Result<(Lease, Stream), Refusal> {
+pub async fn connect(
+    pool: &Pool,
+    client: &Header,
+    tcp: &Tcp,
+    metrics: &Metrics,
+) -> Result<(Lease, Stream), Refusal> {
+    let way =
+        Way { hello: pool.proxy_protocol.map(|version| client.write(version)), tls: pool.tls.as_ref(), tcp };
     let mut tried = Tried::default();
     let mut failure = Refusal::NoBackend;
     while let Some(lease) = pool.pick(&mut tried) {
         let backend = lease.backend();
-        match dial::connect(&backend.address, pool.tls.as_ref(), pool.connect_timeout, tcp).await {
+        match dial::connect(&backend.address, &way, pool.connect_timeout).await {
             Ok(stream) => return Ok((lease, stream)),
             Err(error) => {
                 metrics.connect_error(&pool.name, &backend.label, error.error);

@@ -224,7 +224,10 @@ async fn where_tls_fails_another_backend_is_tried() {
     {
         assert!(proxy.metric(&connect_errors(backend, reason)).await >= 1.0, "{reason}");
     }
-    // One warning in ten seconds for each backend, however often it is met.
+    // One warning in ten seconds for each backend, however often it is met. The log is in order: whatever was said before is
+    // there when the record of one more request is.
+    proxy.connect("plain").await.request("GET /last HTTP/1.1\r\nConnection: close\r\n\r\n").await;
+    proxy.refusal("/last").await;
     let warned = |line: &serde_json::Value| line["message"] == "cannot connect" && line["level"] == "WARN";
     let warned = proxy.log().iter().filter(|line| warned(line)).count();
     assert!((2..=4).contains(&warned), "{warned} warnings");

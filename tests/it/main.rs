@@ -1,5 +1,6 @@
 //! longhaul from the outside: real processes, real sockets, real metrics. A module per behaviour, over the [`kit`].
 
+mod addresses;
 mod admin;
 mod backend_tls;
 mod check;
@@ -7,6 +8,7 @@ mod cli;
 mod demo;
 mod endings;
 mod framing;
+mod fuzz;
 mod handshake;
 mod health;
 mod http;

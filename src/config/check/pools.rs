@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Unique, all, free_name, pem};
+use super::{Unique, all, free_name, pem, unix_path};
 use crate::config::file::{BackendWords, HealthWords, PoolTlsWords, PoolWords, ProbeKind, Verify};
 use crate::config::problem::{nearest, one_of, shown};
 use crate::config::reader::{Found, Reader};
@@ -30,6 +30,7 @@ pub fn pools(words: Found<Named<PoolWords>>, reader: &mut Reader) -> Option<BTre
 
 fn pool(name: At<String>, words: PoolWords, reader: &mut Reader) -> Option<Pool> {
     let backends = backends(words.backends, reader);
+    let proxy_protocol = words.proxy_protocol.optional();
     let tls = match words.tls.optional() {
         Some(Some(At { value, place })) => {
             tls(&name.value, value, &place, reader).map(|value| Some(At { value, place }))
@@ -42,11 +43,15 @@ fn pool(name: At<String>, words: PoolWords, reader: &mut Reader) -> Option<Pool>
         Some(None) => Some(None),
         None => None,
     };
+    if let (Some(backends), Some(Some(tls))) = (&backends, &tls) {
+        report_nameless(backends, &tls.value, reader);
+    }
     Some(Pool {
         name,
         balance: words.balance.or(defaults::BALANCE)?,
         backends: backends?,
         tls: tls?,
+        proxy_protocol: proxy_protocol?.map(|version| version.value),
         health: health?,
         connect_timeout: words.connect_timeout.or(defaults::CONNECT_TIMEOUT)?,
         handshake_timeout: words.handshake_timeout.or(defaults::HANDSHAKE_TIMEOUT)?,
@@ -58,7 +63,12 @@ fn backends(words: Found<List<BackendWords, 1>>, reader: &mut Reader) -> Option<
     let mut addresses: Unique<BackendAddress> = Unique::default();
     all(words.written()?.value.0.into_iter().map(|entry| {
         let BackendWords(words) = entry.value;
-        let address = words.address.written()?;
+        let At { value, place } = words.address.written()?;
+        let value = match value {
+            BackendAddress::Unix(path) => BackendAddress::Unix(unix_path(path, &place, reader)),
+            tcp @ BackendAddress::Tcp { .. } => tcp,
+        };
+        let address = At { value, place };
         if let Some(first) = addresses.taken(address.value.clone(), &address.place) {
             let message =
                 format!("`{}` is already a backend of this pool", shown(&address.value.to_string()));
@@ -68,6 +78,17 @@ fn backends(words: Found<List<BackendWords, 1>>, reader: &mut Reader) -> Option<
         }
         Some(Backend { address, weight: words.weight.or(defaults::WEIGHT)? })
     }))
+}
+
+/// TLS needs a name, and a path is none.
+fn report_nameless(backends: &[Backend], tls: &PoolTls, reader: &mut Reader) {
+    let is_unix = |backend: &&Backend| matches!(backend.address.value, BackendAddress::Unix(_));
+    if tls.server_name.is_none()
+        && let Some(backend) = backends.iter().find(is_unix)
+    {
+        let remedy = "add the name that its certificate is for, `server_name`, to the `tls` of this pool";
+        reader.report(&backend.address.place, "TLS to a unix socket has no name to ask for", remedy);
+    }
 }
 
 fn tls(pool: &str, words: PoolTlsWords, place: &Place, reader: &mut Reader) -> Option<PoolTls> {

@@ -1,16 +1,17 @@
 //! Addresses, networks, host names.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
-use super::{Wrong, file_path, write, wrong};
-use crate::config::{AdminAddress, BackendAddress};
+use super::{AdminAddress, Wrong, file_path, write, wrong};
+use crate::config::{BackendAddress, ListenAddress};
 
 /// `IP:port`.
 pub fn socket_address(text: &str) -> Result<SocketAddr, Wrong> {
-    if let Ok(address) = text.parse() {
-        return Ok(address);
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Ok(SocketAddr::new(address.ip().to_canonical(), address.port()));
     }
     if let Ok(ip) = text.parse::<IpAddr>() {
         return wrong(text, "has no port", write(SocketAddr::new(ip, 8080).to_string()));
@@ -38,17 +39,30 @@ pub fn socket_address(text: &str) -> Result<SocketAddr, Wrong> {
     }
 }
 
-/// A loopback `IP:port`, or `unix:` and a path.
-pub fn admin_address(text: &str) -> Result<AdminAddress, Wrong> {
-    const EXAMPLES: &str = "\"127.0.0.1:9900\" or \"unix:/run/longhaul/admin.sock\"";
-    if let Some(path) = text.strip_prefix("unix:") {
-        return file_path(path).map(|path| AdminAddress::Unix(path.0.into()));
+/// `IP:port`, or `unix:` and a path.
+pub fn listen_address(text: &str) -> Result<ListenAddress, Wrong> {
+    match unix_path(text)? {
+        Some(path) => Ok(ListenAddress::Unix(path)),
+        None => socket_address(text).map(ListenAddress::Tcp),
     }
+}
+
+/// The path behind `unix:`; `None` for what is no path.
+fn unix_path(text: &str) -> Result<Option<PathBuf>, Wrong> {
     if text.starts_with('/') {
         return wrong(text, "is neither an address nor a unix socket", write(format!("unix:{text}")));
     }
+    text.strip_prefix("unix:").map(|path| file_path(path).map(|path| path.0.into())).transpose()
+}
+
+/// A loopback `IP:port`, or `unix:` and a path.
+pub fn admin_address(text: &str) -> Result<AdminAddress, Wrong> {
+    const EXAMPLES: &str = "\"127.0.0.1:9900\" or \"unix:/run/longhaul/admin.sock\"";
+    if let Some(path) = unix_path(text)? {
+        return Ok(AdminAddress(ListenAddress::Unix(path)));
+    }
     match text.parse::<SocketAddr>() {
-        Ok(address) if address.ip().is_loopback() => Ok(AdminAddress::Tcp(address)),
+        Ok(address) if address.ip().is_loopback() => Ok(AdminAddress(ListenAddress::Tcp(address))),
         // Whoever reaches it may give orders.
         Ok(_) => {
             let remedy = format!("use a loopback address or a unix socket: {EXAMPLES}");
@@ -63,20 +77,30 @@ pub fn admin_address(text: &str) -> Result<AdminAddress, Wrong> {
     }
 }
 
-/// `IP/bits`, or an IP address.
+/// `IP/bits`, or an IP address. IPv4-mapped ones are IPv4, as all addresses are that are compared with it.
 pub fn network(text: &str) -> Result<IpNet, Wrong> {
     if let Ok(ip) = text.parse::<IpAddr>() {
-        return Ok(IpNet::from(ip));
+        return Ok(IpNet::from(ip.to_canonical()));
     }
     match text.parse::<IpNet>() {
-        Ok(net) if net == net.trunc() => Ok(net),
+        Ok(net) if net == net.trunc() => {
+            match (net.addr().to_canonical(), net.prefix_len().checked_sub(96)) {
+                (IpAddr::V4(ip), Some(bits)) if net.addr().is_ipv6() => {
+                    Ok(Ipv4Net::new(ip, bits).map_or(net, IpNet::from))
+                }
+                _ => Ok(net),
+            }
+        }
         Ok(net) => wrong(text, "has bits beyond its prefix", write(net.trunc().to_string())),
         Err(_) => wrong(text, "is not a network", "write an IP address, or a network such as \"10.0.0.0/8\""),
     }
 }
 
-/// `host:port`.
+/// `host:port`, or `unix:` and a path.
 pub fn backend_address(text: &str) -> Result<BackendAddress, Wrong> {
+    if let Some(path) = unix_path(text)? {
+        return Ok(BackendAddress::Unix(path));
+    }
     if let Some((scheme, rest)) = text.split_once("://") {
         let secure = matches!(scheme, "https" | "wss");
         let address = authority(rest);
@@ -103,7 +127,9 @@ pub fn backend_address(text: &str) -> Result<BackendAddress, Wrong> {
     let Some(port) = port_of(port) else {
         return wrong(text, "has no valid port", "write a port from 1 to 65535");
     };
-    Ok(BackendAddress { host: without_brackets(&host_name(host)?).to_owned(), port })
+    let host = without_brackets(&host_name(host)?).to_owned();
+    let host = host.parse::<IpAddr>().map_or(host, |ip| ip.to_canonical().to_string());
+    Ok(BackendAddress::Tcp { host, port })
 }
 
 /// A host in lower case, without trailing dot. IP addresses in their canonical form, IPv6 in brackets.

@@ -171,7 +171,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config::Config;
+    use crate::config::{BackendAddress, Config};
 
     #[test]
     fn every_host_of_a_backend_is_a_name_for_tls() {
@@ -195,7 +195,10 @@ mod tests {
             let config = Config::parse("a.toml", &text, Path::new("/")).unwrap_or_else(|all| panic!("{all}"));
             let pool = &config.pools["p"];
             let tls = pool.tls.as_ref().unwrap();
-            for host in [&pool.backends[0].address.value.host, tls.value.server_name.as_ref().unwrap()] {
+            let BackendAddress::Tcp { host: dialled, .. } = &pool.backends[0].address.value else {
+                panic!("no host")
+            };
+            for host in [dialled, tls.value.server_name.as_ref().unwrap()] {
                 assert!(server_name(host).is_ok(), "{host}");
             }
         }

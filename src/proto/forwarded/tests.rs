@@ -1,6 +1,9 @@
 use proptest::prelude::*;
 
+use ipnet::IpNet;
+
 use super::*;
+use crate::proto::peer::Connection;
 
 fn headers(lines: &[(&str, &str)]) -> HeaderMap {
     let mut headers = HeaderMap::new();
@@ -11,16 +14,24 @@ fn headers(lines: &[(&str, &str)]) -> HeaderMap {
     headers
 }
 
+fn at(peer: &str) -> Peer {
+    match peer {
+        "unix" => Peer::Unix,
+        ip => Peer::new(SocketAddr::new(ip.parse().unwrap(), 4711)),
+    }
+}
+
 fn client(lines: &[(&str, &str)], peer: &str) -> String {
     let trusted: Vec<IpNet> =
         ["10.0.0.0/8", "fd00::/8"].into_iter().map(|net| net.parse().unwrap()).collect();
-    client_address(&headers(lines), peer.parse().unwrap(), &trusted).to_string()
+    let connection = Connection { socket: at(peer), proxied: None, destination: None };
+    connection.client(&headers(lines), &trusted).to_string()
 }
 
 fn written(lines: &[(&str, &str)], peer: &str, host: &'static str, trusted: bool) -> Vec<String> {
     let mut headers = headers(lines);
     let host = HeaderValue::from_static(host);
-    let sender = Sender { peer: peer.parse().unwrap(), secure: true, host: &host, trusted };
+    let sender = Sender { peer: at(peer), secure: true, host: &host, trusted };
     write(&mut headers, &sender);
     let line = |(name, value): (&HeaderName, &HeaderValue)| {
         format!("{name}: {}", String::from_utf8_lossy(value.as_bytes()))

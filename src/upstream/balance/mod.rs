@@ -46,7 +46,7 @@ mod tests {
     /// Members with these weights, all up.
     pub fn members(weights: &[u32]) -> Vec<Member> {
         let member = |weight: &u32| {
-            let address = BackendAddress { host: "192.0.2.1".into(), port: 80 };
+            let address = BackendAddress::Tcp { host: "192.0.2.1".into(), port: 80 };
             let backend = Arc::new(Backend::new(Arc::from("pool"), address, Health::Up));
             Member { backend, weight: *weight }
         };

@@ -14,9 +14,10 @@ use tokio::time::{sleep, timeout};
 
 use super::backend::{Backend, Health};
 use crate::config::{self, HealthKind, Limits, Tcp};
-use crate::net::dial::DialError;
+use crate::net::dial::{DialError, Way};
 use crate::net::tls::connect::Connector;
 use crate::outcome::Refusal;
+use crate::proto::proxy_header::{Header, Version};
 use crate::telemetry::Metrics;
 
 /// How a backend is probed.
@@ -26,6 +27,8 @@ pub struct Terms {
     pub check: config::Health,
     /// How the backend is spoken to; `None` is plain text.
     pub tls: Option<Connector>,
+    /// The PROXY header that its connections begin with, in which a probe speaks for itself.
+    pub proxy_protocol: Option<Version>,
     /// Options of its sockets.
     pub tcp: Tcp,
     /// Of which the bounds of an answer's head hold.
@@ -65,12 +68,12 @@ pub async fn watch(backend: Arc<Backend>, terms: Terms, metrics: Metrics, first_
 }
 
 async fn probe(backend: &Backend, terms: &Terms) -> Result<(), Unwell> {
-    let Terms { check, tls, tcp, limits } = terms;
+    let Terms { check, tls, proxy_protocol, tcp, limits } = terms;
+    let hello = proxy_protocol.map(|version| Header::Local.write(version));
+    let way = Way { hello, tls: tls.as_ref(), tcp };
     match &check.kind {
-        HealthKind::Tcp => tcp::probe(backend, tls.as_ref(), check.timeout, tcp).await,
-        HealthKind::Http { path } => {
-            http::probe(backend, tls.as_ref(), path, check.timeout, tcp, limits).await
-        }
+        HealthKind::Tcp => tcp::probe(backend, &way, check.timeout).await,
+        HealthKind::Http { path } => http::probe(backend, &way, path, check.timeout, limits).await,
     }
 }
 

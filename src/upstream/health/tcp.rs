@@ -6,10 +6,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, sink};
 use tokio::time::timeout;
 
 use super::Unwell;
-use crate::config::Tcp;
-use crate::net::dial;
+use crate::net::dial::{self, Way};
 use crate::net::stream::{Boxed, Stream};
-use crate::net::tls::connect::Connector;
 use crate::upstream::backend::Backend;
 
 /// How long a backend has for its part of the end of TLS.
@@ -18,14 +16,9 @@ const PARTING_MAX: Duration = Duration::from_secs(1);
 const PARTING_BYTES_MAX: u64 = 64 * 1024;
 
 /// Opens a connection and closes it.
-pub async fn probe(
-    backend: &Backend,
-    tls: Option<&Connector>,
-    deadline: Duration,
-    tcp: &Tcp,
-) -> Result<(), Unwell> {
+pub async fn probe(backend: &Backend, way: &Way<'_>, deadline: Duration) -> Result<(), Unwell> {
     let begun = Instant::now();
-    let stream = dial::connect(&backend.address, tls, deadline, tcp).await?;
+    let stream = dial::connect(&backend.address, way, deadline).await?;
     if let Stream::Boxed(Boxed::Tls(_)) = stream {
         // The verdict is out; the rest must not run into the deadline.
         let left = deadline.saturating_sub(begun.elapsed());

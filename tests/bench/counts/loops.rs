@@ -164,10 +164,11 @@ fn router(routes: usize) {
 
 fn pool(name: &str, balance: Balance, members: usize) {
     let member = |index| {
-        let address = BackendAddress { host: format!("192.0.2.{}", index % 256), port: 80 };
+        let address = BackendAddress::Tcp { host: format!("192.0.2.{}", index % 256), port: 80 };
         Member { backend: Arc::new(Backend::new(Arc::from("pool"), address, Health::Up)), weight: 1 }
     };
     let pool = Pool {
+        proxy_protocol: None,
         name: Arc::from("pool"),
         members: (0..members).map(member).collect(),
         balancer: Balancer::new(balance, members),

@@ -10,6 +10,7 @@ mod pki;
 mod proxy;
 mod tls;
 mod tls_client;
+mod unix;
 mod websocket;
 
 use std::future::Future;
@@ -22,6 +23,7 @@ pub use http2::{Http2, Reply};
 pub use pki::{Issued, Pki};
 pub use proxy::{Proxy, Reloaded, plain, secure};
 pub use tls::{Secure, Tls, connect_errors, pool_tls};
+pub use unix::UnixBackend;
 pub use websocket::{Message, WebSocket};
 
 /// Far longer than anything takes that works; only a failing test waits so long.

@@ -1,0 +1,231 @@
+//! One function for each parser: what must hold of it on any bytes. cargo-fuzz runs them for hours, the tests of longhaul
+//! for a moment.
+//!
+//! Heads are written as text: a start line, then a field on each line.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, request, response};
+
+use super::proto::frame::{Header, unmask};
+use super::proto::handshake::{read_offer, write_switching};
+use super::proto::peer::{Connection, Peer};
+use super::proto::scan::{Scanner, Side};
+use super::proto::{authority, forwarded, hop, list, origin, proxy_header};
+
+/// A target and its name.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All of them.
+pub const TARGETS: &[Target] = &[
+    ("frame", frame),
+    ("scan", scan),
+    ("offer", offer),
+    ("answer", answer),
+    ("authority", read_authority),
+    ("forwarded", read_forwarded),
+    ("hop", strip_hop),
+    ("origin", read_origin),
+    ("list", read_list),
+    ("proxy_header", read_proxy_header),
+];
+
+/// A frame's header is the same written again, and is only short until it is whole.
+pub fn frame(bytes: &[u8]) {
+    let Ok(Some((header, length))) = Header::read(bytes) else { return };
+    assert!(length <= bytes.len() && length <= 14);
+    assert_eq!(Header::read(&bytes[..length - 1]), Ok(None));
+    let mut written = Vec::new();
+    header.write(&mut written);
+    assert_eq!(written, bytes[..length]);
+    if let Some(mask) = header.mask {
+        let mut payload = bytes[length..].to_vec();
+        unmask(&mut payload, mask, 3);
+        unmask(&mut payload, mask, 3);
+        assert_eq!(payload, bytes[length..]);
+    }
+}
+
+/// A direction is seen the same, however it is cut.
+pub fn scan(bytes: &[u8]) {
+    let Some(([choice, step], bytes)) = bytes.split_first_chunk() else { return };
+    let side = if choice & 1 == 0 { Side::Client } else { Side::Backend };
+    let new = || Scanner::new(side, choice & 2 == 0);
+    let (mut whole, mut pieces) = (new(), new());
+    whole.feed(bytes);
+    for piece in bytes.chunks(usize::from(*step).max(1)) {
+        pieces.feed(piece);
+    }
+    assert_eq!(whole.at_boundary(), pieces.at_boundary());
+    assert_eq!(whole.close(), pieces.close());
+    assert_eq!(whole.violation(), pieces.violation());
+}
+
+/// What goes up is an offer again, and the same.
+pub fn offer(bytes: &[u8]) {
+    let Some(head) = request_head(bytes) else { return };
+    let Ok(Some(offer)) = read_offer(&head) else { return };
+    let mut again = Request::get("/").body(()).expect("a request").into_parts().0;
+    offer.write(&mut again.headers);
+    let mut both = head;
+    hop::strip(&mut both.headers);
+    offer.write(&mut both.headers);
+    let read = read_offer(&both).expect("an offer").expect("an offer");
+    assert_eq!(read.accept(), offer.accept());
+}
+
+/// A 101 that passes the check passes it as the client gets it, too.
+pub fn answer(bytes: &[u8]) {
+    let Some(mut head) = response_head(bytes) else { return };
+    let asked = "GET / HTTP/1.1\nHost: a\nConnection: Upgrade\nUpgrade: websocket\nSec-WebSocket-Version: 13\n\
+                 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\nSec-WebSocket-Protocol: chat, feed\n\
+                 Sec-WebSocket-Extensions: permessage-deflate\n";
+    let asked = request_head(asked.as_bytes()).expect("a head");
+    let offer = read_offer(&asked).expect("an offer").expect("an offer");
+    let Ok(agreed) = offer.check_answer(&head) else { return };
+    assert_eq!(head.status, 101);
+    assert!(agreed.subprotocol.as_ref().is_none_or(|name| offer.protocols.contains(name)));
+    hop::strip(&mut head.headers);
+    write_switching(&offer, &mut head.headers);
+    assert!(offer.check_answer(&head).is_ok());
+}
+
+/// A host is in the one form that routes are compared with.
+pub fn read_authority(bytes: &[u8]) {
+    let Some(head) = request_head(bytes) else { return };
+    let Ok(authority) = authority::read(&head) else { return };
+    let host = &authority.host;
+    assert!(!host.is_empty() && !host.bytes().any(|byte| byte.is_ascii_uppercase()));
+    assert!(!host.contains(['/', '@', '[', ']', ',', ' ', '?', '#']));
+}
+
+/// Nobody who is not trusted says who the client is; what is written is read again.
+pub fn read_forwarded(bytes: &[u8]) {
+    let Some(mut head) = request_head(bytes) else { return };
+    let peer = Peer::new(SocketAddr::new(IpAddr::from([127, 0, 0, 1]), 4711));
+    let connection = Connection { socket: peer, proxied: None, destination: None };
+    assert_eq!(connection.client(&head.headers, &[]), peer);
+    let trusted = ["127.0.0.0/8".parse().expect("a network")];
+    let client = connection.client(&head.headers, &trusted);
+    assert!(client.ip().is_none_or(|ip| ip == ip.to_canonical()));
+    let host = HeaderValue::from_static("a.example");
+    for (is_trusted, expected) in [(true, client), (false, peer)] {
+        let mut headers = head.headers.clone();
+        forwarded::write(
+            &mut headers,
+            &forwarded::Sender { peer, secure: true, host: &host, trusted: is_trusted },
+        );
+        assert!(headers.contains_key("x-forwarded-for") || headers.contains_key("forwarded"));
+        assert!(headers.keys().all(|name| !name.as_str().starts_with("x_forwarded_")));
+        if expected == peer {
+            assert_eq!(connection.client(&headers, &[]), peer);
+        }
+    }
+    let unix = forwarded::Sender { peer: Peer::Unix, secure: false, host: &host, trusted: true };
+    forwarded::write(&mut head.headers, &unix);
+}
+
+/// Nothing that belongs to one connection is left, and once is enough.
+pub fn strip_hop(bytes: &[u8]) {
+    let Some(mut head) = request_head(bytes) else { return };
+    hop::strip(&mut head.headers);
+    for name in ["connection", "keep-alive", "transfer-encoding", "upgrade", "proxy-connection"] {
+        assert!(!head.headers.contains_key(name), "{name}");
+    }
+    let once = head.headers.clone();
+    hop::strip(&mut head.headers);
+    assert_eq!(head.headers, once);
+}
+
+/// An origin has one form.
+pub fn read_origin(bytes: &[u8]) {
+    if let Some(head) = request_head(bytes) {
+        let _ = origin::read(&head.headers);
+    }
+    let Some(origin::Origin::Tuple { scheme, host, .. }) =
+        std::str::from_utf8(bytes).ok().and_then(origin::parse)
+    else {
+        return;
+    };
+    assert!(!scheme.bytes().chain(host.bytes()).any(|byte| byte.is_ascii_uppercase()));
+}
+
+/// Members have no commas, no white space around them, and are not empty.
+pub fn read_list(bytes: &[u8]) {
+    for member in list::split(bytes) {
+        assert!(!member.is_empty() && !member.contains(&b',') && member.trim_ascii() == member);
+        if let Some(token) = list::token(member) {
+            assert_eq!(token.as_bytes(), member);
+        }
+    }
+    let mut headers = HeaderMap::new();
+    if let Ok(value) = HeaderValue::from_bytes(bytes) {
+        headers.insert("connection", value);
+        let name = HeaderName::from_static("connection");
+        assert_eq!(list::members(&headers, &name).count(), list::split(bytes).count());
+        let _ = list::has_member(&headers, &name, "upgrade");
+    }
+}
+
+/// A verdict stands as soon as it is made, whatever follows; a header that is written is read.
+pub fn read_proxy_header(bytes: &[u8]) {
+    use proxy_header::{HEADER_BYTES_MAX, Header, Version};
+    let verdict = proxy_header::read(bytes);
+    let more = proxy_header::read(&[bytes, b"PROXY \r\n\0"].concat());
+    if verdict != Ok(None) {
+        assert_eq!(more, verdict);
+    }
+    let Ok(Some((header, length))) = verdict else { return };
+    assert!(length <= bytes.len() && length <= HEADER_BYTES_MAX);
+    assert_eq!(proxy_header::read(&bytes[..length]), verdict);
+    assert_eq!(proxy_header::read(&bytes[..length - 1]), Ok(None));
+    for version in [Version::V1, Version::V2] {
+        let (again, _) = proxy_header::read(&header.write(version)).expect("a header").expect("a whole one");
+        match (header, again) {
+            (Header::Proxied { source, .. }, Header::Proxied { source: from, .. }) => {
+                assert_eq!(from, source)
+            }
+            (Header::Proxied { .. }, _) | (_, Header::Proxied { .. }) => {
+                panic!("{header:?} became {again:?}")
+            }
+            _ => {}
+        }
+    }
+}
+
+fn request_head(bytes: &[u8]) -> Option<request::Parts> {
+    let (line, fields) = lines(bytes)?;
+    let mut words = line.split(' ');
+    let builder = Request::builder().method(words.next()?).uri(words.next()?);
+    let version = match words.next()? {
+        "HTTP/1.0" => http::Version::HTTP_10,
+        "HTTP/2" => http::Version::HTTP_2,
+        _ => http::Version::HTTP_11,
+    };
+    let mut head = builder.version(version).body(()).ok()?.into_parts().0;
+    head.headers = fields;
+    Some(head)
+}
+
+fn response_head(bytes: &[u8]) -> Option<response::Parts> {
+    let (line, fields) = lines(bytes)?;
+    let mut head = Response::builder().status(line.split(' ').nth(1)?).body(()).ok()?.into_parts().0;
+    head.headers = fields;
+    Some(head)
+}
+
+/// The start line, and the fields that may be fields.
+fn lines(bytes: &[u8]) -> Option<(&str, HeaderMap)> {
+    let mut lines = bytes.split(|byte| *byte == b'\n');
+    let line = std::str::from_utf8(lines.next()?).ok()?;
+    let mut fields = HeaderMap::new();
+    for field in lines.take(100) {
+        let colon = field.iter().position(|byte| *byte == b':').unwrap_or(field.len());
+        let (name, value) = field.split_at(colon);
+        let value = value.get(1..).unwrap_or_default().trim_ascii();
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+            fields.append(name, value);
+        }
+    }
+    Some((line, fields))
+}
