@@ -1,7 +1,7 @@
 //! longhaul: a reverse proxy and load balancer for connections that stay open. This page is its map.
 //!
 //! # What it does
-//! A client's socket is accepted, secured, and read as HTTP/1.1. A request finds its route; a WebSocket handshake is
+//! A client's socket is accepted, secured, and read as HTTP/1.1 or HTTP/2. A request finds its route; a WebSocket handshake is
 //! checked, offered to a backend, and its answer checked; then the two streams are joined until both have ended. All
 //! of it is measured while it happens.
 //!
@@ -97,6 +97,16 @@
 //! 1.5 and 9.3 KiB of resident memory; tests hold the sizes of the structs and the counts of blocks and bytes
 //! (`tests/it/sizes.rs`, `tests/bench/counts`).
 //!
+//! # HTTP/2
+//! The connection has a task that moves the bytes of all its streams ([`listen::http2`]); each stream has one of its own,
+//! in which the same [`proxy::exchange`] runs. An extended CONNECT (RFC 8441) becomes the offer that an HTTP/1.1 upgrade
+//! would be, and its stream a variant of [`net::stream::Stream`], so that its tunnel is a tunnel like any other.
+//!
+//! The `h2` crate is used directly, and kept empty: what arrives is taken from it at once, because it ends a connection on
+//! which small frames pile up unread, and kept by the stream ([`net::http2::inlet`]). Its window is given back when the
+//! bytes have gone on. One limit of h2 cannot be moved: the 101st empty DATA frame without END_STREAM in the life of a
+//! connection ends it (`data_flood`).
+//!
 //! # Addresses
 //! Who the client is follows one rule, [`proto::peer::Connection::client`]: what the PROXY header of a trusted sender
 //! says, else the socket; and where that is a trusted proxy, the rightmost untrusted entry of its forwarding fields.
@@ -119,6 +129,11 @@
 //! | bytes read behind a request that is being answered | 16 KiB beyond the head's limit | nothing more is read |
 //! | a PROXY header | 107 bytes in version 1, 16 KiB in version 2; `limits.proxy_header_timeout` | the connection is cut |
 //! | a TLS handshake | `limits.tls_handshake_timeout` | the connection is cut |
+//! | streams of an HTTP/2 connection | `limits.http2_streams_max` | the stream is refused |
+//! | bytes kept of a stream | 64 KiB a direction | its client has no window |
+//! | an HTTP/2 connection without streams | `limits.http2_idle_timeout`; before the first `limits.head_timeout` | GOAWAY; it is cut |
+//! | the answer to a PING | `limits.http2_ping_timeout` | the connection is cut |
+//! | streams reset before their answer | 200 more than were answered; 20 before they were looked at | the connection is cut |
 //! | connections to backends for one request | 4, each `connect_timeout`, TLS included | 502, 504 |
 //! | a backend's answer | `handshake_timeout`, `response_timeout` | 504 |
 //! | silence in a tunnel, or in an answer's body | the route's `idle_timeout` | it is ended |

@@ -44,8 +44,12 @@ pub enum Refusal {
     Message(MessageError),
     /// The request's target is longer than `limits.target_bytes_max`.
     TargetTooLong,
+    /// A field's value begins or ends with white space, over HTTP/2 (RFC 9113 8.2.1).
+    Field,
     /// CONNECT: longhaul is not a forward proxy.
     Connect,
+    /// Extended CONNECT for something other than `websocket`, or where it is not offered (RFC 8441).
+    Protocol,
     /// No route matches host and path.
     NoRoute,
     /// The route does not accept WebSockets from this origin.
@@ -122,11 +126,14 @@ impl Refusal {
     pub fn status(&self) -> StatusCode {
         match self {
             Refusal::Handshake(error) => error.status(),
-            Refusal::Host(_) | Refusal::RequestBody | Refusal::ClientGone => StatusCode::BAD_REQUEST,
+            Refusal::Host(_) | Refusal::Field | Refusal::RequestBody | Refusal::ClientGone => {
+                StatusCode::BAD_REQUEST
+            }
             Refusal::Message(error) => error.status(),
             Refusal::TargetTooLong => StatusCode::URI_TOO_LONG,
             Refusal::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Refusal::Connect => StatusCode::METHOD_NOT_ALLOWED,
+            Refusal::Protocol => StatusCode::NOT_IMPLEMENTED,
             Refusal::NoRoute => StatusCode::NOT_FOUND,
             Refusal::Origin => StatusCode::FORBIDDEN,
             Refusal::TunnelLimit | Refusal::HandshakeLimit | Refusal::NoBackend => {
@@ -153,7 +160,9 @@ impl Refusal {
             Refusal::Message(MessageError::Target) => "target_malformed",
             Refusal::Message(MessageError::Coding | MessageError::Chunks) => "transfer_coding",
             Refusal::TargetTooLong => "target_too_long",
+            Refusal::Field => "field_malformed",
             Refusal::Connect => "connect_method",
+            Refusal::Protocol => "connect_protocol",
             Refusal::NoRoute => "no_route",
             Refusal::Origin => "origin",
             Refusal::TunnelLimit => "tunnel_limit",
@@ -209,7 +218,11 @@ impl fmt::Display for Refusal {
             Refusal::Host(error) => error.fmt(f),
             Refusal::Message(error) => error.fmt(f),
             Refusal::TargetTooLong => f.write_str("the target is too long"),
+            Refusal::Field => f.write_str("a field's value begins or ends with white space"),
             Refusal::Connect => f.write_str("CONNECT is not served here: this is not a forward proxy"),
+            Refusal::Protocol => {
+                f.write_str("of extended CONNECT only the protocol websocket is served here")
+            }
             Refusal::NoRoute => f.write_str("no route serves this host and path"),
             Refusal::Origin => f.write_str("WebSockets from this origin are not accepted here"),
             Refusal::TunnelLimit => f.write_str("too many connections are open; try again later"),

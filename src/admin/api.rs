@@ -19,7 +19,7 @@ use super::serve::{Answer, response};
 use crate::proto::authority;
 use crate::state::orders::{Asker, Reload, Reloaded};
 use crate::telemetry::access::Id;
-use crate::telemetry::labels::Direction;
+use crate::telemetry::labels::{Direction, http_version};
 use crate::tunnel::sessions::{Session, Sessions};
 
 /// Tunnels on a page, unless asked for another number.
@@ -127,6 +127,7 @@ fn describe(session: &Session) -> Value {
         "client": session.client.to_string(),
         "route": &*session.route,
         "backend": &*session.backend,
+        "http": http_version(session.http),
         "subprotocol": session.subprotocol,
         "age_ms": since(session.opened),
         "idle_ms": since(session.active()),

@@ -97,6 +97,10 @@ fn limits(words: LimitsWords) -> Option<Limits> {
         handshakes_max: words.handshakes_max.or(defaults::HANDSHAKES_MAX)?,
         proxy_header_timeout: words.proxy_header_timeout.or(defaults::PROXY_HEADER_TIMEOUT)?,
         tls_handshake_timeout: words.tls_handshake_timeout.or(defaults::TLS_HANDSHAKE_TIMEOUT)?,
+        http2_streams_max: words.http2_streams_max.or(defaults::HTTP2_STREAMS_MAX)?,
+        http2_idle_timeout: words.http2_idle_timeout.or(defaults::HTTP2_IDLE_TIMEOUT)?,
+        http2_ping_interval: words.http2_ping_interval.or(defaults::HTTP2_PING_INTERVAL)?,
+        http2_ping_timeout: words.http2_ping_timeout.or(defaults::HTTP2_PING_TIMEOUT)?,
     })
 }
 

@@ -107,6 +107,14 @@ words! {
         optional proxy_header_timeout: Timeout,
         /// From accept, or the PROXY header, to the end of the TLS handshake, up to 7d; default 10s.
         optional tls_handshake_timeout: Timeout,
+        /// Streams at once on an HTTP/2 connection: requests and tunnels, 1 to 1,000; default 100.
+        optional http2_streams_max: Number<1, 1_000>,
+        /// How long an HTTP/2 connection may be without a stream after its first, up to 7d; default 60s.
+        optional http2_idle_timeout: Timeout,
+        /// Between two PINGs of longhaul on an HTTP/2 connection, up to 7d, or `"off"`; default 60s.
+        optional http2_ping_interval: Off<Timeout>,
+        /// How long an HTTP/2 client may take to answer a PING, up to 7d; default 20s.
+        optional http2_ping_timeout: Timeout,
     }
 }
 
@@ -183,6 +191,10 @@ words! {
         optional client_certificates: ClientCertificatesWords,
         /// The oldest version that is spoken, `"1.2"` or `"1.3"`; default 1.2.
         optional min_version: TlsVersion,
+        /// Whether HTTP/2 is offered beside HTTP/1.1 (ALPN); default true.
+        optional http2: bool,
+        /// Whether WebSockets may be opened over HTTP/2 (RFC 8441); default false.
+        optional extended_connect: bool,
         /// The cipher suites that are spoken, at least one; default all nine that are known.
         optional ciphers: List<Cipher, 1>,
         /// The file of secrets that session tickets are encrypted with; absent: keys of this process alone.

@@ -127,6 +127,14 @@ pub struct Limits {
     pub proxy_header_timeout: Duration,
     /// From accept, or the PROXY header, to the end of the TLS handshake.
     pub tls_handshake_timeout: Duration,
+    /// Streams at once on an HTTP/2 connection, 1 to 1,000.
+    pub http2_streams_max: u32,
+    /// How long an HTTP/2 connection may be without a stream after its first.
+    pub http2_idle_timeout: Duration,
+    /// Between two PINGs on an HTTP/2 connection; `None` sends none.
+    pub http2_ping_interval: Option<Duration>,
+    /// How long an HTTP/2 client may take to answer a PING.
+    pub http2_ping_timeout: Duration,
 }
 
 /// `[tcp]`
@@ -219,6 +227,10 @@ pub struct Tls {
     pub client_certificates: Option<ClientCertificates>,
     /// The oldest version that is spoken.
     pub min_version: TlsVersion,
+    /// Whether HTTP/2 is offered by ALPN.
+    pub http2: bool,
+    /// Whether WebSockets may be opened over HTTP/2 (RFC 8441); only with `http2`.
+    pub extended_connect: bool,
     /// The cipher suites that are spoken, in no order; `None` is all of them.
     pub ciphers: Option<BTreeSet<Cipher>>,
     /// The file of secrets that session tickets are encrypted with; `None` is keys of this process alone.

@@ -73,6 +73,8 @@ health = {{ kind = "http", path = "/health", interval = "2s" }}
                 min_version: TlsVersion::V1_2,
                 ciphers: None,
                 ticket_keys: None,
+                http2: true,
+                extended_connect: false,
             });
         }
     }

@@ -1,5 +1,5 @@
 //! One client connection, from its socket to its requests: a PROXY header and TLS if the listener has them, then
-//! HTTP/1.1.
+//! HTTP/1.1, or HTTP/2 where ALPN chose it ([`http2`]).
 //!
 //! Every wait has a deadline: the PROXY header, the TLS handshake, each request's head, and the rest between two requests
 //! ([`Pace`]). Bodies and tunnels have their own.
@@ -7,6 +7,8 @@
 use std::sync::Arc;
 
 use futures_util::TryFutureExt;
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -16,15 +18,17 @@ use tokio::time::timeout;
 
 use super::admit::Arrival;
 use super::front::Front;
+use super::http2;
 use super::pace::{Overrun, Pace, Paced};
 use crate::config::Limits;
 use crate::lifecycle::{Phase, reached};
 use crate::net::http::MIN_BUFFER_BYTES;
 use crate::net::proxy_header::{self, HeaderFault};
-use crate::net::stream::Stream;
+use crate::net::stream::{Boxed, Stream};
 use crate::net::tls::{Agreed, HandshakeError};
 use crate::proto::peer::{Connection, Peer};
 use crate::proto::proxy_header::{Header, ProxyHeaderError};
+use crate::proxy::body::Upload;
 use crate::proxy::exchange::exchange;
 use crate::proxy::websocket::Switch;
 use crate::proxy::{Caller, Plane};
@@ -40,8 +44,14 @@ pub async fn serve(plane: Arc<Plane>, arrival: Arrival) {
     let Some((stream, tls)) = secure(&plane, &snapshot, &listener, tcp).await else { return };
     let limits = snapshot.config.limits.clone();
     drop(snapshot);
+    let is_http2 = tls.as_ref().is_some_and(|agreed| agreed.http2);
     let caller = Arc::new(Caller { listener, connection, tls, presence: Arc::new(presence) });
-    serve_http1(plane, stream, caller, &limits).await;
+    if is_http2 {
+        // On the heap, so that the task of an HTTP/1.1 connection is no larger for it.
+        Box::pin(http2::serve(plane, stream, caller, limits)).await;
+    } else {
+        serve_http1(plane, stream, caller, &limits).await;
+    }
 }
 
 /// Learns who is there: from the socket and, where the listener expects it, from a PROXY header. `None` if the connection
@@ -104,7 +114,7 @@ async fn secure(
         Ok((stream, agreed)) => {
             let result = if agreed.resumed { TlsResult::Resumed } else { TlsResult::Full };
             plane.metrics.tls_handshake(name, result, agreed.version);
-            Some((Stream::Tls(stream), Some(agreed)))
+            Some((Stream::Boxed(Boxed::Tls(stream)), Some(agreed)))
         }
         Err(error) => {
             let (result, error) = match error {
@@ -124,9 +134,10 @@ async fn secure(
 
 async fn serve_http1(plane: Arc<Plane>, stream: Stream, caller: Arc<Caller>, limits: &Limits) {
     let (asked, switch, pace) = (Notify::new(), Switch::default(), Pace::begin(limits));
-    let service = service_fn(|request| {
+    let service = service_fn(|request: Request<Incoming>| {
         asked.notify_one();
         let turn = pace.answering();
+        let request = request.map(Upload::Http1);
         let answer = exchange(plane.clone(), caller.clone(), request, switch.clone());
         answer.map_ok(|answer| answer.map(|body| Paced { body, turn }))
     });
@@ -185,6 +196,8 @@ async fn serve_http1(plane: Arc<Plane>, stream: Stream, caller: Arc<Caller>, lim
 fn fault(error: &hyper::Error) -> Option<ConnectionFault> {
     if error.is_parse_too_large() {
         Some(ConnectionFault::HeadTooLarge)
+    } else if error.is_parse_version_h2() {
+        Some(ConnectionFault::Http2Preface)
     } else if error.is_parse() {
         Some(ConnectionFault::Malformed)
     } else if error.is_canceled() || error.is_closed() || error.is_shutdown() {

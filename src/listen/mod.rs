@@ -3,4 +3,5 @@
 pub mod admit;
 pub mod connection;
 pub mod front;
+pub mod http2;
 pub mod pace;

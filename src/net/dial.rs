@@ -12,7 +12,7 @@ use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::socket;
-use super::stream::Stream;
+use super::stream::{Boxed, Stream};
 use super::tls::TlsError;
 use super::tls::connect::{Connector, rustls_error};
 use crate::config::{BackendAddress, Tcp};
@@ -109,7 +109,7 @@ async fn begin(
     }
     let Some(tls) = way.tls else { return Ok(Stream::Tcp(stream)) };
     match tls.connect(stream, host, deadline).await {
-        Ok(stream) => Ok(Stream::Tls(stream)),
+        Ok(stream) => Ok(Stream::Boxed(Boxed::Tls(stream))),
         Err(TlsError::Timeout) => Err(ConnectError::TlsTimeout.into()),
         Err(TlsError::Failed(error)) => Err(failed(classify_tls(&error), &error)),
     }

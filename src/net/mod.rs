@@ -3,6 +3,7 @@
 pub mod accept;
 pub mod dial;
 pub mod http;
+pub mod http2;
 pub mod listening;
 pub mod proxy_header;
 pub mod socket;

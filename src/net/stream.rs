@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
+use super::http2::duplex::Duplex;
 use super::socket;
 
 /// A connection to a client or to a backend.
@@ -15,19 +16,45 @@ use super::socket;
 pub enum Stream {
     /// Plain TCP.
     Tcp(TcpStream),
-    /// TLS over TCP, as its server towards clients, as its client towards backends. Boxed: rustls' state is over a
-    /// kilobyte, of either kind about the same.
+    /// Anything larger. An enum of its own: a socket has room to tell one more variant apart, not two.
+    Boxed(Boxed),
+}
+
+/// What is larger than a socket.
+#[derive(Debug)]
+pub enum Boxed {
+    /// TLS over TCP, as its server towards clients, as its client towards backends: rustls' state is over a kilobyte, of
+    /// either kind about the same.
     Tls(Box<TlsStream<TcpStream>>),
+    /// A stream of a client's HTTP/2 connection (RFC 8441).
+    Http2(Box<Duplex>),
 }
 
 impl Stream {
     /// Ends the connection by a reset: what is queued is thrown away, and the peer sees that it was cut.
     pub fn reset(self) {
-        let tcp = match &self {
-            Stream::Tcp(tcp) => tcp,
-            Stream::Tls(tls) => tls.get_ref().0,
-        };
-        socket::reset_on_close(tcp);
+        match self {
+            Stream::Tcp(tcp) => socket::reset_on_close(&tcp),
+            Stream::Boxed(Boxed::Tls(tls)) => socket::reset_on_close(tls.get_ref().0),
+            Stream::Boxed(Boxed::Http2(duplex)) => duplex.reset(),
+        }
+    }
+
+    /// Ends a connection on which all has been said. A socket is just closed; of an HTTP/2 stream the client's end is
+    /// awaited for a while, by a task of its own.
+    pub fn leave(self) {
+        if let Stream::Boxed(Boxed::Http2(duplex)) = self {
+            tokio::spawn(duplex.leave());
+        }
+    }
+
+    /// To be called when it is not read for now: what its sender goes on to send must not be in the way of others. Ready
+    /// when it was reset meanwhile. Of a socket the kernel takes care, and its reset shows when it is read.
+    pub fn poll_unread(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        match self {
+            Stream::Tcp(_) | Stream::Boxed(Boxed::Tls(_)) => Poll::Pending,
+            Stream::Boxed(Boxed::Http2(duplex)) => duplex.poll_unread(context),
+        }
     }
 }
 
@@ -39,7 +66,8 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Tcp(tcp) => Pin::new(tcp).poll_read(context, buffer),
-            Stream::Tls(tls) => Pin::new(tls).poll_read(context, buffer),
+            Stream::Boxed(Boxed::Tls(tls)) => Pin::new(tls).poll_read(context, buffer),
+            Stream::Boxed(Boxed::Http2(duplex)) => duplex.poll_read(context, buffer),
         }
     }
 }
@@ -48,7 +76,8 @@ impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Stream::Tcp(tcp) => Pin::new(tcp).poll_write(context, bytes),
-            Stream::Tls(tls) => Pin::new(tls).poll_write(context, bytes),
+            Stream::Boxed(Boxed::Tls(tls)) => Pin::new(tls).poll_write(context, bytes),
+            Stream::Boxed(Boxed::Http2(duplex)) => duplex.poll_write(context, bytes),
         }
     }
 
@@ -59,29 +88,37 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Stream::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(context, slices),
-            Stream::Tls(tls) => Pin::new(tls).poll_write_vectored(context, slices),
+            Stream::Boxed(Boxed::Tls(tls)) => Pin::new(tls).poll_write_vectored(context, slices),
+            Stream::Boxed(Boxed::Http2(duplex)) => {
+                let bytes = slices.iter().find(|slice| !slice.is_empty());
+                duplex.poll_write(context, bytes.map_or(&[], |slice| slice))
+            }
         }
     }
 
     fn is_write_vectored(&self) -> bool {
         match self {
             Stream::Tcp(tcp) => tcp.is_write_vectored(),
-            Stream::Tls(tls) => tls.is_write_vectored(),
+            Stream::Boxed(Boxed::Tls(tls)) => tls.is_write_vectored(),
+            Stream::Boxed(Boxed::Http2(_)) => false,
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Tcp(tcp) => Pin::new(tcp).poll_flush(context),
-            Stream::Tls(tls) => Pin::new(tls).poll_flush(context),
+            Stream::Boxed(Boxed::Tls(tls)) => Pin::new(tls).poll_flush(context),
+            // The connection's task sends what was written.
+            Stream::Boxed(Boxed::Http2(_)) => Poll::Ready(Ok(())),
         }
     }
 
-    /// Ends this direction: FIN, and close_notify before it over TLS.
+    /// Ends this direction: FIN, and close_notify before it over TLS; END_STREAM.
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Tcp(tcp) => Pin::new(tcp).poll_shutdown(context),
-            Stream::Tls(tls) => Pin::new(tls).poll_shutdown(context),
+            Stream::Boxed(Boxed::Tls(tls)) => Pin::new(tls).poll_shutdown(context),
+            Stream::Boxed(Boxed::Http2(duplex)) => Poll::Ready(duplex.end()),
         }
     }
 }

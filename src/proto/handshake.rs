@@ -14,7 +14,7 @@ mod answer;
 mod offer;
 
 pub use answer::{Answer, AnswerError};
-pub use offer::{Offer, OfferError, read_offer};
+pub use offer::{Offer, OfferError, read_extended_offer, read_offer};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -52,6 +52,14 @@ pub fn write_switching(offer: &Offer, headers: &mut HeaderMap) {
     headers.remove(TRANSFER_ENCODING);
     write_upgrade(headers);
     headers.insert(SEC_WEBSOCKET_ACCEPT, base64_value(&offer.accept()));
+}
+
+/// Makes of a 101's fields those of the 200 that opens a tunnel over HTTP/2 (RFC 8441 5): without what describes a body,
+/// and without `Sec-WebSocket-Accept`, for nobody has sent a key. Subprotocol and extensions are left as they are.
+pub fn write_connected(headers: &mut HeaderMap) {
+    headers.remove(CONTENT_LENGTH);
+    headers.remove(TRANSFER_ENCODING);
+    headers.remove(SEC_WEBSOCKET_ACCEPT);
 }
 
 fn write_upgrade(headers: &mut HeaderMap) {

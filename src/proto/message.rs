@@ -14,23 +14,25 @@ use http::{HeaderMap, Method, StatusCode};
 
 use super::list;
 
-/// Checks a request's head, other than one with the method CONNECT.
+/// Checks a request's head, other than one with the method CONNECT and no `:protocol`.
 ///
 /// # Errors
 /// [`MessageError`]
 pub fn check_request(head: &Parts) -> Result<(), MessageError> {
     let uri = &head.uri;
-    let in_form = match uri.scheme_str() {
-        // RFC 9112 3.2.2: absolute form, of what is served here.
+    let served = match uri.scheme_str() {
+        // RFC 9112 3.2.2: absolute form, of what is served here; over HTTP/2 every target looks like that.
         Some(scheme) => matches!(scheme, "http" | "https") && uri.authority().is_some(),
         // RFC 9112 3.2.3: a host alone is for CONNECT.
-        None if uri.authority().is_some() => false,
-        // RFC 9112 3.2.4
-        None if uri.path() == "*" => head.method == Method::OPTIONS,
-        // RFC 9112 3.2.1
-        None => uri.path().starts_with('/'),
+        None => uri.authority().is_none(),
     };
-    if !in_form {
+    let in_form = match uri.path() {
+        // RFC 9112 3.2.4, RFC 9113 8.3.1
+        "*" => head.method == Method::OPTIONS,
+        // RFC 9112 3.2.1
+        path => path.starts_with('/'),
+    };
+    if !(served && in_form) {
         return Err(MessageError::Target);
     }
     check_codings(&head.headers)

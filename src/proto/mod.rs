@@ -25,6 +25,7 @@ pub mod forwarded;
 pub mod frame;
 pub mod handshake;
 pub mod hop;
+pub mod http2;
 pub mod list;
 pub mod message;
 pub mod origin;

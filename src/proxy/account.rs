@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use http::{Request, StatusCode};
+use http::{Request, StatusCode, Version};
 use tokio::time::Instant;
 
 use super::{Caller, Plane};
@@ -12,7 +12,7 @@ use crate::outcome::{Ending, Refusal};
 use crate::proto::peer::Peer;
 use crate::state::Route;
 use crate::telemetry::access::{Id, Record};
-use crate::telemetry::labels::{Direction, Result as Outcome};
+use crate::telemetry::labels::{Direction, Result as Outcome, http_version};
 use crate::tunnel::sessions::Session;
 use crate::tunnel::splice::Splice;
 use crate::upstream::backend::{Backend, Lease};
@@ -28,6 +28,7 @@ struct Facts {
     id: Id,
     begun: Instant,
     client: Peer,
+    http: Version,
     is_websocket: bool,
     /// Missing when no records were written as the request came.
     target: Option<Target>,
@@ -43,6 +44,7 @@ impl Account {
             id: Id::next(),
             begun: Instant::now(),
             client: caller.connection.client(request.headers(), trusted),
+            http: request.version(),
             is_websocket: false,
             target: plane.access.is_on().then(|| Target::of(request)),
             route: None,
@@ -82,6 +84,11 @@ impl Account {
     /// Who asks: the client itself, behind trusted proxies or not.
     pub fn client(&self) -> Peer {
         self.facts.as_ref().map_or(Peer::Unix, |facts| facts.client)
+    }
+
+    /// The version of HTTP that the request came by.
+    pub fn http(&self) -> Version {
+        self.facts.as_ref().map_or_else(Version::default, |facts| facts.http)
     }
 
     /// Moves the account to a task of its own; what is told to this one from now on is not heard.
@@ -175,6 +182,7 @@ impl Facts {
                 record.maybe("client_names", certificate.names.to_str().ok());
             }
         }
+        record.text("http", http_version(self.http));
         if let Some(Target { method, host, path }) = &self.target {
             record.text("method", method.as_str()).maybe("host", host.as_deref()).text("path", path);
         }
@@ -228,7 +236,7 @@ pub fn closed(plane: &Plane, listener: &str, splice: &Splice, ending: Ending) {
     plane.access.write("close", |record| {
         record.show("id", session.id).text("listener", listener).show("client", session.client);
         record.text("route", &session.route).text("backend", &session.backend);
-        record.maybe("subprotocol", session.subprotocol.as_deref());
+        record.text("http", http_version(session.http)).maybe("subprotocol", session.subprotocol.as_deref());
         record.text("reason", ending.reason.label()).text("initiator", ending.by.label());
         if let Some(code) = splice.close_code() {
             record.number("close_code", code.into());

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -15,6 +16,7 @@ use hyper::body::{Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::account::RequestEnd;
+use crate::net::http2::inlet::Received;
 use crate::outcome::Refusal;
 use crate::proto::hop;
 
@@ -67,6 +69,11 @@ impl Relayed {
     pub fn new(body: Incoming, idle_timeout: Duration, end: RequestEnd) -> Relayed {
         let moved = Instant::now();
         Relayed { body, end, idle_timeout, moved, timer: Box::pin(sleep_until(moved + idle_timeout)) }
+    }
+
+    /// The longest pause.
+    pub fn idle_timeout(&self) -> Duration {
+        self.idle_timeout
     }
 
     /// Ready when nothing has moved for too long.
@@ -122,9 +129,66 @@ impl hyper::body::Body for Relayed {
     }
 }
 
+/// A client's body, as it comes in.
+pub enum Upload {
+    /// Over HTTP/1.
+    Http1(Incoming),
+    /// Over HTTP/2.
+    Http2(Received),
+}
+
+/// A client's body broke off.
+#[derive(Debug)]
+pub enum UploadError {
+    /// Over HTTP/1.
+    Http1(hyper::Error),
+    /// Over HTTP/2.
+    Http2(io::Error),
+}
+
+impl fmt::Display for UploadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            UploadError::Http1(error) => error.fmt(f),
+            UploadError::Http2(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for UploadError {}
+
+impl hyper::body::Body for Upload {
+    type Data = Bytes;
+    type Error = UploadError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        match self.get_mut() {
+            Upload::Http1(body) => Pin::new(body).poll_frame(context).map_err(UploadError::Http1),
+            Upload::Http2(body) => Pin::new(body).poll_frame(context).map_err(UploadError::Http2),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Upload::Http1(body) => body.is_end_stream(),
+            Upload::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Upload::Http1(body) => body.size_hint(),
+            Upload::Http2(body) => body.size_hint(),
+        }
+    }
+}
+
 /// A client's body on its way to the backend.
 pub struct Sent {
-    body: Incoming,
+    body: Upload,
     /// Bytes that may still come.
     left: u64,
     progress: Progress,
@@ -134,7 +198,7 @@ pub struct Sent {
 #[derive(Debug)]
 pub enum SentError {
     /// The client broke off, or its chunks are malformed.
-    Client(hyper::Error),
+    Client(UploadError),
     /// It is larger than it may be.
     TooLarge,
 }
@@ -152,7 +216,7 @@ impl Error for SentError {}
 
 impl Sent {
     /// Passes `body` on, up to `bytes_max`, and notes in `progress` when it moves.
-    pub fn new(body: Incoming, bytes_max: u64, progress: Progress) -> Sent {
+    pub fn new(body: Upload, bytes_max: u64, progress: Progress) -> Sent {
         Sent { body, left: bytes_max, progress }
     }
 

@@ -4,10 +4,9 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use http::{Request, Response};
-use hyper::body::Incoming;
 
 use super::account::Account;
-use super::body::Body;
+use super::body::{Body, Upload};
 use super::inbound::{self, Inbound};
 use super::websocket::{self, Switch};
 use super::{Caller, Plane, http as plain, refuse};
@@ -21,15 +20,16 @@ use crate::outcome::Refusal;
 pub async fn exchange(
     plane: Arc<Plane>,
     caller: Arc<Caller>,
-    request: Request<Incoming>,
+    request: Request<Upload>,
     switch: Switch,
 ) -> Result<Response<Body>, Infallible> {
     let mut account = Account::open(plane.clone(), caller.clone(), &request);
+    let version = request.version();
     match answer(&plane, caller, request, &switch, &mut account).await {
         Ok(response) => Ok(response),
         Err(refusal) => {
             account.refused(&refusal);
-            Ok(refuse::response(&refusal))
+            Ok(refuse::response(&refusal, version))
         }
     }
 }
@@ -37,12 +37,12 @@ pub async fn exchange(
 async fn answer(
     plane: &Arc<Plane>,
     caller: Arc<Caller>,
-    request: Request<Incoming>,
+    request: Request<Upload>,
     switch: &Switch,
     account: &mut Account,
 ) -> Result<Response<Body>, Refusal> {
     let snapshot = plane.snapshot.load_full();
-    let inbound = inbound::read(request, &snapshot.config.limits)?;
+    let inbound = inbound::read(request, &caller.listener, &snapshot.config.limits)?;
     if inbound.offer.is_some() {
         account.wants_tunnel();
     }
@@ -61,7 +61,8 @@ async fn answer(
     // A handshake in flight counts as the tunnel that it may become.
     let permit = plane.tunnels.take().ok_or(Refusal::TunnelLimit)?;
     let _waiting = plane.handshakes.take().ok_or(Refusal::HandshakeLimit)?;
+    let version = head.version;
     let head = inbound::rewrite(head, &authority, &caller);
-    let handshake = websocket::Handshake { offer, head, permit, caller };
+    let handshake = websocket::Handshake { offer, version, head, permit, caller };
     websocket::open(plane, &snapshot, route, handshake, switch, account).await
 }

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{Request, Response, Version};
+use http::{HeaderMap, HeaderValue, Request, Response, Version};
 use http_body_util::Either;
 use hyper::body::{Body as _, Incoming};
 
 use super::Plane;
 use super::account::Account;
-use super::body::{Body, Progress, Relayed, Sent};
+use super::body::{Body, Progress, Relayed, Sent, Upload};
 use crate::net::http as client;
 use crate::outcome::Refusal;
 use crate::proto::proxy_header::Header;
@@ -29,17 +30,21 @@ pub async fn forward(
     snapshot: &Snapshot,
     route: &Arc<Route>,
     client: &Header,
-    head: Parts,
-    body: Incoming,
+    mut head: Parts,
+    body: Upload,
     account: &mut Account,
 ) -> Result<Response<Body>, Refusal> {
     let pool = &route.pool;
     let bytes_max = route.body_bytes_max.unwrap_or(u64::MAX);
-    if body.size_hint().lower() > bytes_max {
+    if body.size_hint().lower().max(declared_length(&head.headers)) > bytes_max {
         return Err(Refusal::BodyTooLarge);
     }
     let (lease, stream) = retry::connect(pool, client, &snapshot.config.tcp, &plane.metrics).await?;
     account.leased(&lease);
+    if !body.is_end_stream() && !head.headers.contains_key(CONTENT_LENGTH) {
+        // hyper would take a GET that does not say so to have no body.
+        head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
     let progress = Progress::begin();
     let request = Request::from_parts(head, Sent::new(body, bytes_max, progress.clone()));
     let response = tokio::select! {
@@ -49,6 +54,12 @@ pub async fn forward(
         stalled = progress.stalled(pool.response_timeout) => return Err(stalled),
     };
     relay(response, route, lease, account)
+}
+
+/// Bytes that the head announces: over HTTP/2 the body itself does not know.
+fn declared_length(headers: &HeaderMap) -> u64 {
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    length.unwrap_or(0)
 }
 
 /// A backend's answer as the client gets it, body included.

@@ -3,36 +3,40 @@
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Request, Uri, Version, header};
-use hyper::body::Incoming;
 
 use super::Caller;
+use super::body::Upload;
 use crate::config::Limits;
-use crate::outcome::Refusal;
+use crate::net::{http2, tls};
+use crate::outcome::{ConnectError, Refusal};
 use crate::proto::authority::{self, Authority};
 use crate::proto::client_certificate;
 use crate::proto::forwarded::{self, Sender};
-use crate::proto::handshake::{Offer, read_offer};
-use crate::proto::{hop, message};
+use crate::proto::handshake::{Offer, read_extended_offer, read_offer};
+use crate::proto::{hop, http2 as fields, message};
+use crate::state::Listener;
 
 /// A request that says for which host it is and is, if it wants a WebSocket, a valid handshake.
 pub struct Inbound {
     /// The head as it came.
     pub head: Parts,
     /// The body, still in the socket.
-    pub body: Incoming,
+    pub body: Upload,
     /// The host it is for.
     pub authority: Authority,
     /// The handshake, if it is one.
     pub offer: Option<Offer>,
 }
 
-/// Reads a request's head.
+/// Reads the head of a request that came to `listener`.
 ///
 /// # Errors
-/// [`Refusal::Connect`], [`Refusal::Message`], [`Refusal::TargetTooLong`], [`Refusal::Host`] or [`Refusal::Handshake`].
-pub fn read(request: Request<Incoming>, limits: &Limits) -> Result<Inbound, Refusal> {
+/// [`Refusal::Connect`], [`Refusal::Protocol`], [`Refusal::Message`], [`Refusal::TargetTooLong`], [`Refusal::Host`],
+/// [`Refusal::Field`] or [`Refusal::Handshake`].
+pub fn read(request: Request<Upload>, listener: &Listener, limits: &Limits) -> Result<Inbound, Refusal> {
     let (head, body) = request.into_parts();
-    if head.method == Method::CONNECT {
+    let protocol = http2::protocol(&head);
+    if head.method == Method::CONNECT && protocol.is_none() {
         return Err(Refusal::Connect);
     }
     message::check_request(&head).map_err(Refusal::Message)?;
@@ -40,7 +44,17 @@ pub fn read(request: Request<Incoming>, limits: &Limits) -> Result<Inbound, Refu
         return Err(Refusal::TargetTooLong);
     }
     let authority = authority::read(&head).map_err(Refusal::Host)?;
-    let offer = read_offer(&head).map_err(Refusal::Handshake)?;
+    if head.version == Version::HTTP_2 && !fields::values_are_valid(&head.headers) {
+        return Err(Refusal::Field);
+    }
+    let offer = match protocol {
+        None => read_offer(&head).map_err(Refusal::Handshake)?,
+        Some(name) if listener.extended_connect && name.eq_ignore_ascii_case("websocket") => {
+            let nonce = tls::random().ok_or(Refusal::Unreachable(ConnectError::Exhausted))?;
+            Some(read_extended_offer(&head, nonce).map_err(Refusal::Handshake)?)
+        }
+        Some(_) => return Err(Refusal::Protocol),
+    };
     Ok(Inbound { head, body, authority, offer })
 }
 
@@ -51,13 +65,15 @@ impl Inbound {
     }
 }
 
-/// Makes a head ready for a backend: the target in origin form, one `Host`, no hop-by-hop fields, the forwarding
-/// fields, and those of the client's certificate.
+/// Makes a head ready for a backend: the target in origin form, one `Host`, one `Cookie`, one length, no hop-by-hop fields, the
+/// forwarding fields, and those of the client's certificate.
 pub fn rewrite(mut head: Parts, authority: &Authority, caller: &Caller) -> Parts {
     head.uri = origin_form(&head.uri);
     head.version = Version::HTTP_11;
     head.extensions.clear();
     hop::strip(&mut head.headers);
+    fields::join_cookies(&mut head.headers);
+    fields::join_lengths(&mut head.headers);
     head.headers.insert(header::HOST, authority.written.clone());
     let peer = caller.connection.speaker();
     let sender = Sender {

@@ -4,15 +4,16 @@ use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
-use http::{HeaderValue, Response};
+use http::{HeaderValue, Response, Version};
 use http_body_util::{Either, Full};
 
 use super::body::Body;
 use crate::outcome::Refusal;
 use crate::proto::handshake::OfferError;
 
-/// The answer that tells a client of `refusal`.
-pub fn response(refusal: &Refusal) -> Response<Body> {
+/// The answer that tells a client of `refusal`. What concerns the connection is not said in HTTP/2 (RFC 9113 8.2.2): there
+/// even a 426 has no `Upgrade`.
+pub fn response(refusal: &Refusal, version: Version) -> Response<Body> {
     let mut response = Response::new(Either::Right(Full::new(Bytes::from(format!("{refusal}\n")))));
     *response.status_mut() = refusal.status();
     let headers = response.headers_mut();
@@ -41,6 +42,10 @@ pub fn response(refusal: &Refusal) -> Response<Body> {
             headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
         }
         _ => {}
+    }
+    if version == Version::HTTP_2 {
+        headers.remove(CONNECTION);
+        headers.remove(UPGRADE);
     }
     response
 }

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Request, Response, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body_util::{Either, Empty, Full};
 use tokio::sync::Notify;
 use tokio::time::sleep;
@@ -21,7 +21,7 @@ use super::{Caller, Plane, Presence, http as plain};
 use crate::lifecycle::Permit;
 use crate::net::stream::Stream;
 use crate::outcome::Refusal;
-use crate::proto::handshake::{Answer, Offer, write_switching};
+use crate::proto::handshake::{Answer, AnswerError, Offer, write_connected, write_switching};
 use crate::proto::hop;
 use crate::proto::scan::{Scanner, Side};
 use crate::state::{Route, Snapshot};
@@ -38,14 +38,16 @@ pub struct Handshake {
     pub offer: Offer,
     /// Its head, ready for a backend but for the handshake's own fields.
     pub head: Parts,
+    /// The version of HTTP that it came by.
+    pub version: Version,
     /// One of the tunnels that may be open.
     pub permit: Permit,
     /// Who asks.
     pub caller: Arc<Caller>,
 }
 
-/// Offers the handshake to a backend of the route's pool. The answer is the client's 101, behind which the tunnel in
-/// `switch` begins, or whatever else the backend said.
+/// Offers the handshake to a backend of the route's pool. The answer is the client's 101 (over HTTP/2 a 200), behind
+/// which the tunnel in `switch` begins, or whatever else the backend said.
 ///
 /// # Errors
 /// As [`retry::connect`] and [`offer`].
@@ -60,11 +62,17 @@ pub async fn open(
     let client = handshake.caller.introduces(account.client());
     let (lease, stream) = retry::connect(&route.pool, &client, &snapshot.config.tcp, &plane.metrics).await?;
     account.leased(&lease);
+    handshake.head.method = Method::GET;
     handshake.offer.write(&mut handshake.head.headers);
     let request = Request::from_parts(handshake.head, Empty::new());
     let deadline = route.pool.handshake_timeout;
+    let is_http2 = handshake.version == Version::HTTP_2;
     let switched = match offer(stream, &snapshot.config.limits, request, &handshake.offer, deadline).await? {
         Reply::Switched(switched) => switched,
+        // Over HTTP/2 any 2xx would tell the client that the tunnel is open (RFC 9110 9.3.6).
+        Reply::Declined(response) if is_http2 && response.status().is_success() => {
+            return Err(Refusal::Answer(AnswerError::NotWebSocket));
+        }
         Reply::Declined(response) => return plain::relay(response, route, lease, account),
     };
     let Switched { stream, early, answer, head } = switched;
@@ -78,7 +86,7 @@ pub async fn open(
         plane: plane.clone(),
         route: route.clone(),
     });
-    Ok(switching(head, &handshake.offer))
+    Ok(if is_http2 { connected(head) } else { switching(head, &handshake.offer) })
 }
 
 /// The backend's 101 as the client gets it.
@@ -87,6 +95,16 @@ fn switching(mut head: http::response::Parts, offer: &Offer) -> Response<Body> {
     head.extensions.clear();
     head.version = Version::HTTP_11;
     write_switching(offer, &mut head.headers);
+    Response::from_parts(head, Either::Right(Full::new(Bytes::new())))
+}
+
+/// The backend's 101 as a client of HTTP/2 gets it (RFC 8441 5).
+fn connected(mut head: http::response::Parts) -> Response<Body> {
+    hop::strip(&mut head.headers);
+    head.extensions.clear();
+    head.status = StatusCode::OK;
+    head.version = Version::HTTP_2;
+    write_connected(&mut head.headers);
     Response::from_parts(head, Either::Right(Full::new(Bytes::new())))
 }
 
@@ -148,6 +166,7 @@ impl Beginning {
             terms.route.clone(),
             self.lease.backend().label.clone(),
             self.answer.subprotocol.map(String::into_boxed_str),
+            self.account.http(),
         );
         self.account.opened(&session);
         let active = terms.metrics.active.enter();

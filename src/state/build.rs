@@ -89,6 +89,7 @@ impl Builder<'_> {
                 key,
                 tls,
                 certificates,
+                extended_connect: words.tls.as_ref().is_some_and(|tls| tls.extended_connect),
                 proxy_senders: words.proxy_protocol.as_ref().map(|proxies| proxies.trusted_networks.clone()),
                 trusted_networks: words.trusted_networks.clone(),
             })),

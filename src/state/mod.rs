@@ -59,6 +59,8 @@ pub struct Listener {
     pub tls: Option<Terminator>,
     /// What `tls` shows, for comparison and for the expiry metric.
     pub certificates: Vec<LoadedCertificate>,
+    /// Whether WebSockets may be opened over HTTP/2 (RFC 8441).
+    pub extended_connect: bool,
     /// Who sends PROXY headers; `None` expects none. Everybody does on a unix socket.
     pub proxy_senders: Option<Vec<IpNet>>,
     /// Peers whose forwarding fields are believed.

@@ -53,6 +53,10 @@ mod tests {
             handshakes_max: 1,
             proxy_header_timeout: Duration::ZERO,
             tls_handshake_timeout: Duration::ZERO,
+            http2_streams_max: 1,
+            http2_idle_timeout: Duration::ZERO,
+            http2_ping_interval: None,
+            http2_ping_timeout: Duration::ZERO,
         };
         assert_eq!(derive(&limits, 20_000), Bounds { connections_max: 9_687, tunnels_max: 9_385 });
         assert_eq!(derive(&limits, 256), Bounds { connections_max: 96, tunnels_max: 80 });

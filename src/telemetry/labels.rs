@@ -1,7 +1,7 @@
 //! The label values of metrics that are not names from the configuration: closed sets, so that no series can be made
 //! from the wire.
 
-use http::StatusCode;
+use http::{StatusCode, Version};
 
 use crate::outcome::Refusal;
 
@@ -22,6 +22,15 @@ impl Direction {
             Direction::ToBackend => "to_backend",
             Direction::ToClient => "to_client",
         }
+    }
+}
+
+/// A version of HTTP, as records and the live table show it.
+pub fn http_version(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_2 => "2",
+        Version::HTTP_11 => "1.1",
+        _ => "1.0",
     }
 }
 
@@ -60,8 +69,20 @@ impl TlsResult {
 pub enum ConnectionFault {
     /// `limits.head_timeout` passed.
     HeadTimeout,
-    /// Not HTTP, or HTTP that is refused (400).
+    /// Not HTTP, or HTTP that is refused (400); in HTTP/2 an error of the connection (RFC 9113 5.4.1).
     Malformed,
+    /// HTTP/2 where only HTTP/1.1 is spoken: without TLS, or without ALPN (RFC 9113 3.3).
+    Http2Preface,
+    /// HTTP/2: streams were reset in great number, by the client or for its errors.
+    ResetFlood,
+    /// HTTP/2: a header block in more frames than any needs.
+    HeaderFlood,
+    /// HTTP/2: small DATA frames in greater number than was read, or the 101st empty one of the connection.
+    DataFlood,
+    /// HTTP/2: more of one of these, or of anything else, than h2 puts up with; no stream was there to be told of which.
+    Flood,
+    /// HTTP/2: a PING was not answered within `limits.http2_ping_timeout`.
+    PingTimeout,
     /// The head is larger than `limits` allow (431).
     HeadTooLarge,
     /// Reset, or closed in the middle of a message.
@@ -83,6 +104,12 @@ impl ConnectionFault {
         match self {
             ConnectionFault::HeadTimeout => "head_timeout",
             ConnectionFault::Malformed => "malformed",
+            ConnectionFault::Http2Preface => "http2_preface",
+            ConnectionFault::ResetFlood => "reset_flood",
+            ConnectionFault::HeaderFlood => "header_flood",
+            ConnectionFault::DataFlood => "data_flood",
+            ConnectionFault::Flood => "flood",
+            ConnectionFault::PingTimeout => "ping_timeout",
             ConnectionFault::HeadTooLarge => "head_too_large",
             ConnectionFault::Broken => "broken",
             ConnectionFault::ProxyHeaderMissing => "proxy_header_missing",

@@ -10,6 +10,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
+use http::Version;
 use tokio::time::Instant;
 
 use crate::proto::peer::Address;
@@ -39,6 +40,8 @@ pub struct Session {
     pub backend: Arc<str>,
     /// What client and backend agreed to speak.
     pub subprotocol: Option<Box<str>>,
+    /// The version of HTTP that it came by.
+    pub http: Version,
     /// When it opened.
     pub opened: Instant,
     moved: [Moved; 2],
@@ -125,6 +128,7 @@ impl Session {
         route: Arc<str>,
         backend: Arc<str>,
         subprotocol: Option<Box<str>>,
+        http: Version,
     ) -> Session {
         Session {
             id,
@@ -132,6 +136,7 @@ impl Session {
             route,
             backend,
             subprotocol,
+            http,
             opened: Instant::now(),
             moved: Default::default(),
             active_ms: AtomicU64::new(0),

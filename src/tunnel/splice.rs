@@ -105,6 +105,13 @@ impl Splice {
             (up, down)
         });
         self.note_order();
+        let is_read = self.up.is_passed_on() && !self.up.source_ended();
+        if !is_read
+            && let Some(streams) = &mut self.streams
+            && let Poll::Ready(error) = streams.client.poll_unread(context)
+        {
+            return Poll::Ready(self.broken(Fault::Source(error), Party::Client, Party::Backend));
+        }
         match (up, down) {
             (Poll::Ready(Err(fault)), _) => Poll::Ready(self.broken(fault, Party::Client, Party::Backend)),
             (_, Poll::Ready(Err(fault))) => Poll::Ready(self.broken(fault, Party::Backend, Party::Client)),
@@ -181,14 +188,16 @@ impl Splice {
         Ending { by, reason }
     }
 
-    /// Lets go of the streams. Where the proxy itself makes the end, each peer is still told (FIN, and close_notify over
+    /// Lets go of the streams. After a clean end the client may not have said so yet. Where the proxy itself makes the end, each peer is still told (FIN, and close_notify over
     /// TLS, RFC 8446 6.1), if its socket takes that at once.
     fn close(&mut self, ending: Ending, context: &mut Context<'_>) {
-        if let Some(Streams { mut client, mut backend }) = self.streams.take()
-            && ending.by == Party::Proxy
-        {
+        let Some(Streams { mut client, mut backend }) = self.streams.take() else { return };
+        if ending.by == Party::Proxy {
             let _ = Pin::new(&mut client).poll_shutdown(context);
             let _ = Pin::new(&mut backend).poll_shutdown(context);
+        }
+        if ending.reason == EndReason::Closed {
+            client.leave();
         }
     }
 

@@ -67,6 +67,7 @@ async fn a_live_tunnel_is_told_with_all_that_it_is_and_does() {
         "client": "127.0.0.1",
         "route": "all",
         "backend": backend.address.to_string(),
+        "http": "1.1",
         "subprotocol": "chat",
         "bytes_to_backend": 3 * (6 + 5),
         "bytes_to_client": 2 + 4,

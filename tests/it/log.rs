@@ -55,6 +55,7 @@ async fn a_tunnel_leaves_two_records_with_the_same_id() {
         "listener",
         "client",
         "tls",
+        "http",
         "method",
         "host",
         "path",
@@ -73,6 +74,7 @@ async fn a_tunnel_leaves_two_records_with_the_same_id() {
         "client",
         "route",
         "backend",
+        "http",
         "subprotocol",
         "reason",
         "initiator",
@@ -150,7 +152,7 @@ async fn text_has_one_line_a_record_too() {
     let (timestamp, rest) = line(&open).split_once(' ').map(|(a, b)| (a.to_string(), b.to_string())).unwrap();
     assert!(humantime::parse_rfc3339(&timestamp).is_ok(), "{timestamp}");
     let start = format!(
-        "INFO open id={id} listener=plain client=127.0.0.1 method=GET host=example.com path=/ws route=all \
+        "INFO open id={id} listener=plain client=127.0.0.1 http=1.1 method=GET host=example.com path=/ws route=all \
          backend={backend} subprotocol=chat handshake_ms="
     );
     assert!(rest.trim_start().starts_with(&start), "{rest}");

@@ -12,6 +12,7 @@ mod fuzz;
 mod handshake;
 mod health;
 mod http;
+mod http2;
 mod kit;
 mod layers;
 mod limits;

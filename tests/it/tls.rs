@@ -117,7 +117,8 @@ async fn sessions_are_resumed_by_every_worker() {
 async fn http_1_is_agreed_on_where_the_client_asks() {
     let (backend, pki) = (Backend::answers(ANSWER).await, Pki::new());
     let certificate = pki.issue(&["chat.example.com"]);
-    let proxy = Proxy::start(&(plain(&[backend.address]) + &secure(&[&certificate]))).await;
+    let config = plain(&[backend.address]) + &secure(&[&certificate]) + "http2 = false\n";
+    let proxy = Proxy::start(&config).await;
     for (offered, agreed) in [
         (&["http/1.1"][..], Some(b"http/1.1".to_vec())),
         (&["h2", "http/1.1"], Some(b"http/1.1".to_vec())),

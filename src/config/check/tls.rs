@@ -21,6 +21,13 @@ pub fn tls(words: TlsWords, reader: &mut Reader) -> Option<Tls> {
         Some(None) => Some(None),
         None => None,
     };
+    let place = words.extended_connect.place().cloned();
+    let http2 = words.http2.or(defaults::HTTP2);
+    let extended_connect = words.extended_connect.or(defaults::EXTENDED_CONNECT);
+    if let (Some(place), Some(false), Some(true)) = (place, http2, extended_connect) {
+        let remedy = "remove `http2 = false`, or set extended_connect to false";
+        reader.report(&place, "`extended_connect` needs HTTP/2, which is off", remedy);
+    }
     let min_version = words.min_version.or(defaults::TLS_MIN_VERSION);
     let ciphers = ciphers(words.ciphers, min_version, reader);
     let ticket_keys = words.ticket_keys.optional().map(|path| path.map(|path| watched(path, reader)));
@@ -29,6 +36,8 @@ pub fn tls(words: TlsWords, reader: &mut Reader) -> Option<Tls> {
         unknown_name: words.unknown_name.or(defaults::UNKNOWN_NAME)?,
         client_certificates: client_certificates?,
         min_version: min_version?,
+        http2: http2?,
+        extended_connect: extended_connect?,
         ciphers: ciphers?,
         ticket_keys: ticket_keys?,
     })

@@ -12,9 +12,10 @@ pub mod tickets;
 
 use std::collections::BTreeSet;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use rustls::crypto::{SecureRandom, aws_lc_rs};
 use rustls::server::{Acceptor, ServerConnection};
 use rustls::{HandshakeKind, ProtocolVersion, ServerConfig, SupportedProtocolVersion};
 use tokio::io::AsyncWriteExt;
@@ -33,6 +34,10 @@ use crate::config::{Cipher, TlsVersion, UnknownName};
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// A fatal alert, `unrecognized_name` (RFC 6066 3), in a record of its own (RFC 8446 5.1 and 6).
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+
+/// The names of protocols in ALPN (RFC 7301 6, RFC 9113 3.2).
+const HTTP1: &[u8] = b"http/1.1";
+const HTTP2: &[u8] = b"h2";
 
 /// What a listener needs to speak TLS. Cheap to clone.
 #[derive(Clone)]
@@ -53,6 +58,8 @@ pub struct Settings {
     pub clients: Option<Clients>,
     /// The oldest version that is spoken.
     pub min_version: TlsVersion,
+    /// Whether HTTP/2 is offered beside HTTP/1.1 (ALPN).
+    pub http2: bool,
     /// What is spoken; `None` is all that longhaul knows.
     pub ciphers: Option<BTreeSet<Cipher>>,
     /// What tickets are encrypted with; `None` is keys of this process.
@@ -73,6 +80,8 @@ pub struct Agreed {
     pub version: &'static str,
     /// Whether a ticket brought an older session back.
     pub resumed: bool,
+    /// Whether HTTP/2 was chosen (ALPN, RFC 7301), else HTTP/1.1.
+    pub http2: bool,
     /// The certificate that the client has shown, verified.
     pub client: Option<Arc<ClientCertificate>>,
 }
@@ -115,7 +124,9 @@ impl Terminator {
         let resolver = Arc::new(Resolver::new(&settings.certificates));
         let mut config = builder.with_cert_resolver(resolver.clone());
         config.ticketer = tickets.producer();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        // The server's order decides.
+        let offered: &[&[u8]] = if settings.http2 { &[HTTP2, HTTP1] } else { &[HTTP1] };
+        config.alpn_protocols = offered.iter().map(|name| name.to_vec()).collect();
         Ok(Terminator { settings: Arc::new(settings), resolver, config: Arc::new(config) })
     }
 
@@ -147,7 +158,8 @@ impl Terminator {
             Some(ProtocolVersion::TLSv1_3) => "1.3",
             _ => "1.2",
         };
-        let agreed = Agreed { version, resumed, client: client.map(Arc::new) };
+        let http2 = session.alpn_protocol() == Some(HTTP2);
+        let agreed = Agreed { version, resumed, http2, client: client.map(Arc::new) };
         Ok((Box::new(TlsStream::Server(stream)), agreed))
     }
 
@@ -182,6 +194,15 @@ impl Terminator {
         let _ = tcp.shutdown().await;
         Err(HandshakeError::UnknownName)
     }
+}
+
+/// Bytes that nobody can guess; `None` when the cryptography provider has none.
+pub fn random<const N: usize>() -> Option<[u8; N]> {
+    static SOURCE: LazyLock<&dyn SecureRandom> =
+        LazyLock::new(|| aws_lc_rs::default_provider().secure_random);
+    let mut bytes = [0; N];
+    SOURCE.fill(&mut bytes).ok()?;
+    Some(bytes)
 }
 
 fn versions(min: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {

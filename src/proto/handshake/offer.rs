@@ -62,6 +62,27 @@ pub fn read_offer(head: &Parts) -> Result<Option<Offer>, OfferError> {
     Ok(Some(Offer { key, protocols, extensions }))
 }
 
+/// Reads an extended CONNECT for `websocket` (RFC 8441 5); the backend gets the key that `nonce` makes.
+///
+/// # Errors
+/// [`OfferError`] as of [`read_offer`], so far as it concerns fields that such a request has.
+pub fn read_extended_offer(head: &Parts, nonce: [u8; 16]) -> Result<Offer, OfferError> {
+    let headers = &head.headers;
+    // What follows are the tunnel's bytes; none of them could have a length.
+    if headers.contains_key(CONTENT_LENGTH) {
+        return Err(OfferError::Body);
+    }
+    if single(headers, &SEC_WEBSOCKET_VERSION).is_none_or(|version| version != VERSION) {
+        return Err(OfferError::Version);
+    }
+    let mut key = [0; KEY_BYTES];
+    let written = STANDARD.encode_slice(nonce, &mut key);
+    debug_assert_eq!(written, Ok(KEY_BYTES));
+    let protocols = read_protocols(headers).ok_or(OfferError::Protocols)?;
+    let extensions = read_extensions(headers).ok_or(OfferError::Extensions)?;
+    Ok(Offer { key, protocols, extensions })
+}
+
 impl Offer {
     /// The `Sec-WebSocket-Accept` that fits this offer.
     pub fn accept(&self) -> [u8; ACCEPT_BYTES] {

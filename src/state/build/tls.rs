@@ -28,6 +28,7 @@ pub fn terminator(words: &Tls, problems: &mut Problems) -> Option<tls::Settings>
         unknown_name: words.unknown_name,
         clients: clients?,
         min_version: words.min_version,
+        http2: words.http2,
         ciphers: words.ciphers.clone(),
         ticket_keys: ticket_keys?,
     })

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::Unwell;
 use crate::net::dial::{self, Way};
-use crate::net::stream::Stream;
+use crate::net::stream::{Boxed, Stream};
 use crate::upstream::backend::Backend;
 
 /// How long a backend has for its part of the end of TLS.
@@ -19,7 +19,7 @@ const PARTING_BYTES_MAX: u64 = 64 * 1024;
 pub async fn probe(backend: &Backend, way: &Way<'_>, deadline: Duration) -> Result<(), Unwell> {
     let begun = Instant::now();
     let stream = dial::connect(&backend.address, way, deadline).await?;
-    if let Stream::Tls(_) = stream {
+    if let Stream::Boxed(Boxed::Tls(_)) = stream {
         // The verdict is out; the rest must not run into the deadline.
         let left = deadline.saturating_sub(begun.elapsed());
         let _ = timeout(PARTING_MAX.min(left / 2), part(stream)).await;

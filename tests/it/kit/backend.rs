@@ -6,13 +6,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use longhaul::proto::handshake::accept_key;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::websocket::{Message, WebSocket};
-use super::{Client, Head, handshake, switching, within};
+use super::{ACCEPT, Client, Head, handshake, switching, within};
 
 /// A backend; it ends with its value.
 pub struct Backend {
@@ -187,10 +188,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Call<S> {
         bytes
     }
 
+    /// A 101 for this handshake. The tests' clients all send the same key, except over HTTP/2: there the proxy makes one.
+    pub fn switching(&self, lines: &str) -> String {
+        let key = self.head.get("sec-websocket-key").expect("a key").as_bytes();
+        let accept = accept_key(key.try_into().expect("a key of 24 bytes"));
+        switching(lines).replace(ACCEPT, std::str::from_utf8(&accept).expect("base64"))
+    }
+
     /// Answers the handshake with a 101 that has these further lines.
     pub async fn accept(mut self, lines: &str) -> WebSocket<S> {
-        // The tests' clients all send the same key, so the accept value is always the same.
-        self.stream.write_all(switching(lines).as_bytes()).await.expect("the proxy reads the 101");
+        let answer = self.switching(lines);
+        self.stream.write_all(answer.as_bytes()).await.expect("the proxy reads the 101");
         self.stream.flush().await.expect("the proxy reads the 101");
         WebSocket::backend(self.stream, self.head.rest)
     }

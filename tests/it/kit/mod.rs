@@ -3,7 +3,9 @@
 
 mod backend;
 mod client;
+pub mod frames;
 mod head;
+mod http2;
 mod pki;
 mod proxy;
 mod tls;
@@ -17,6 +19,7 @@ use std::time::Duration;
 pub use backend::{Backend, Call, Calls, refusing};
 pub use client::{Client, Resumption};
 pub use head::{Head, read_until};
+pub use http2::{Http2, Reply};
 pub use pki::{Issued, Pki};
 pub use proxy::{Proxy, Reloaded, plain, secure};
 pub use tls::{Secure, Tls, connect_errors, pool_tls};

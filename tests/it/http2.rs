@@ -1,0 +1,239 @@
+//! HTTP/2 towards clients: where it is spoken, and what its requests become.
+
+mod clocks;
+mod floods;
+mod limits;
+mod tunnel;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use tokio::io::AsyncWriteExt;
+
+use crate::kit::{Backend, Client, Http2, Pki, Proxy, Reply, Resumption, plain, read_until, secure, within};
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+/// A proxy with a listener `secure` that has these further keys in its TLS, before one backend.
+async fn proxy(backend: &Backend, keys: &str) -> (Proxy, Pki) {
+    let pki = Pki::new();
+    let certificate = pki.issue(&["chat.example.com"]);
+    let config = plain(&[backend.address]) + &secure(&[&certificate]) + keys;
+    (Proxy::start(&config).await, pki)
+}
+
+async fn connect(proxy: &Proxy, pki: &Pki) -> Http2 {
+    Http2::connect(proxy.address("secure"), pki).await
+}
+
+fn faults(reason: &str) -> String {
+    format!("longhaul_connection_errors_total{{listener=\"secure\",reason=\"{reason}\"}}")
+}
+
+#[tokio::test]
+async fn requests_become_requests_of_http_1() {
+    let (backend, mut calls) = Backend::by_hand().await;
+    let (proxy, pki) = proxy(&backend, "").await;
+    let mut client = connect(&proxy, &pki).await;
+    let fields =
+        [("cookie", "a=1"), ("x-kept", "1"), ("cookie", "b=2; c=3"), ("te", "trailers"), ("x-kept", "2")];
+    let (reply, call) = tokio::join!(client.request("GET", "/page?q=1", &fields, ""), async {
+        let call = calls.next().await;
+        let head = call.head.clone();
+        call.answer(OK.replacen("\r\n", "\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\nX-Own: 1\r\n", 1)).await;
+        head
+    });
+    assert_eq!((reply.status, &*reply.body, reply.get("x-own")), (200, "ok", Some("1")));
+    assert_eq!((reply.get("content-length"), &reply.trailers), (Some("2"), &None));
+    assert!(reply.get("connection").or(reply.get("x-hop")).is_none(), "{reply:?}");
+    assert_eq!(call.line, "GET /page?q=1 HTTP/1.1");
+    assert_eq!(call.get("host"), Some("chat.example.com"));
+    assert_eq!(call.get("cookie"), Some("a=1; b=2; c=3"));
+    assert_eq!(call.all("x-kept"), ["1", "2"]);
+    assert_eq!(call.get("x-forwarded-proto"), Some("https"));
+    for name in ["te", "connection", "transfer-encoding", "content-length"] {
+        assert_eq!(call.get(name), None, "{name}");
+    }
+    let record = proxy.record("request").await;
+    assert_eq!(
+        (&record["http"], &record["status"], &record["host"]),
+        (&"2".into(), &200.into(), &"chat.example.com".into())
+    );
+    proxy.wait_metric("longhaul_requests_total{route=\"all\",result=\"2xx\"}", 1.0).await;
+}
+
+#[tokio::test]
+async fn alpn_decides_and_the_listener_may_say_no() {
+    let backend = Backend::answers(OK).await;
+    for (keys, agreed) in [("", &b"h2"[..]), ("http2 = false\n", b"http/1.1")] {
+        let (proxy, pki) = proxy(&backend, keys).await;
+        let browser = Resumption::offering(&pki, rustls::ALL_VERSIONS, &["http/1.1", "h2"]);
+        let connected = within("TLS", browser.connect(proxy.address("secure"), "chat.example.com")).await;
+        assert_eq!(connected.expect("TLS").tls().expect("TLS").2.as_deref(), Some(agreed), "{keys}");
+        let mut older = Client::connect_tls(proxy.address("secure"), &pki, "chat.example.com").await;
+        older.send("GET /old HTTP/1.1\r\nHost: chat.example.com\r\n\r\n").await;
+        assert_eq!(older.answer().await.1, "ok");
+        assert_eq!(proxy.record("request").await["http"], "1.1");
+    }
+}
+
+#[tokio::test]
+async fn http_2_without_tls_is_closed_and_counted() {
+    let backend = Backend::answers(OK).await;
+    let (proxy, _) = proxy(&backend, "").await;
+    let mut client = proxy.connect("plain").await;
+    client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+    let (answer, _) = client.rest().await;
+    assert!(!answer.starts_with(b"HTTP/1.1 2"), "{}", String::from_utf8_lossy(&answer));
+    proxy
+        .wait_metric("longhaul_connection_errors_total{listener=\"plain\",reason=\"http2_preface\"}", 1.0)
+        .await;
+    assert_eq!(backend.called(), 0);
+}
+
+#[tokio::test]
+async fn answers_without_a_body_end_with_their_head() {
+    let (backend, mut calls) = Backend::by_hand().await;
+    let (proxy, pki) = proxy(&backend, "").await;
+    let mut client = connect(&proxy, &pki).await;
+    for (method, answer, status, length) in [
+        ("HEAD", "200 OK\r\nContent-Length: 1234", 200, Some("1234")),
+        ("GET", "204 No Content", 204, None),
+        ("GET", "304 Not Modified\r\nETag: \"a\"", 304, None),
+        ("DELETE", "200 OK\r\nContent-Length: 0", 200, Some("0")),
+    ] {
+        let (reply, ()) = tokio::join!(client.request(method, "/", &[], ""), async {
+            let call = calls.next().await;
+            assert_eq!(call.head.line, format!("{method} / HTTP/1.1"));
+            call.answer(format!("HTTP/1.1 {answer}\r\n\r\n")).await;
+        });
+        assert_eq!(
+            (reply.status, reply.get("content-length"), &*reply.body),
+            (status, length, ""),
+            "{method}"
+        );
+    }
+    // longhaul's own answers keep the rule.
+    let none = backend_without_route(&pki).await;
+    let mut client = connect(&none, &pki).await;
+    assert_eq!(client.get("/").await.body, "no route serves this host and path\n");
+    let head = client.request("HEAD", "/", &[], "").await;
+    assert_eq!((head.status, head.get("content-length"), &*head.body), (404, Some("35"), ""));
+}
+
+async fn backend_without_route(pki: &Pki) -> Proxy {
+    let certificate = pki.issue(&["chat.example.com"]);
+    let backend = Backend::answers(OK).await;
+    let config = plain(&[backend.address])
+        .replace("name = \"all\"\npool", "name = \"all\"\nhost = \"other.example\"\npool");
+    Proxy::start(&(config + &secure(&[&certificate]))).await
+}
+
+#[tokio::test]
+async fn bodies_stream_and_trailers_follow_both_ways() {
+    let (backend, mut calls) = Backend::by_hand().await;
+    let (proxy, pki) = proxy(&backend, "").await;
+    let mut client = connect(&proxy, &pki).await;
+    let request = http::Request::builder().method("POST").uri("https://chat.example.com/up");
+    let request = request.header("trailer", "x-sum").body(()).unwrap();
+    let (answer, mut sender) = client.send(request, false).await;
+    let mut call = calls.next().await;
+    assert_eq!(call.head.get("transfer-encoding"), Some("chunked"));
+    let mut seen = std::mem::take(&mut call.head.rest);
+    for part in ["one", "two"] {
+        sender.send_data(part.into(), false).unwrap();
+        read_until(&mut call.stream, &mut seen, part).await;
+    }
+    let trailers: HeaderMap = [("x-sum".parse().unwrap(), "6".parse().unwrap())].into_iter().collect();
+    sender.send_trailers(trailers).unwrap();
+    read_until(&mut call.stream, &mut seen, "0\r\nx-sum: 6\r\n\r\n").await;
+    call.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n3\r\none\r\n").await;
+    let (_, mut stream) = within("an answer", answer).await.unwrap().into_parts();
+    assert_eq!(within("a part", stream.data()).await.unwrap().unwrap(), "one");
+    call.answer("3\r\ntwo\r\n0\r\nX-Sum: 6\r\nConnection: close\r\n\r\n").await;
+    assert_eq!(within("a part", stream.data()).await.unwrap().unwrap(), "two");
+    assert!(within("the end", stream.data()).await.is_none());
+    let trailers = within("trailers", stream.trailers()).await.unwrap().expect("trailers");
+    assert_eq!(trailers.get("x-sum").unwrap(), "6");
+    assert_eq!(trailers.len(), 1);
+}
+
+#[tokio::test]
+async fn a_get_with_a_body_keeps_it() {
+    let (backend, mut calls) = Backend::by_hand().await;
+    let (proxy, pki) = proxy(&backend, "").await;
+    let mut client = connect(&proxy, &pki).await;
+    for fields in [&[("content-length", "4")][..], &[]] {
+        let (reply, body) = tokio::join!(client.request("GET", "/", fields, "body"), async {
+            let mut call = calls.next().await;
+            let (body, _) = call.head.clone().body(&mut call.stream).await;
+            call.answer(OK).await;
+            body
+        });
+        assert_eq!((reply.status, &*body), (200, &b"body"[..]), "{fields:?}");
+    }
+}
+
+#[tokio::test]
+async fn large_bodies_arrive_whole_both_ways() {
+    let backend = Backend::calls(|mut call| async move {
+        let (body, _) = call.head.body(&mut call.stream).await;
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+        call.stream.write_all(&[head.into_bytes(), body].concat()).await.expect("the proxy reads");
+        call.stream.shutdown().await.expect("the proxy reads");
+    })
+    .await;
+    let (proxy, pki) = proxy(&backend, "").await;
+    let mut client = connect(&proxy, &pki).await;
+    let body: String = (0..4 << 20).map(|at: u32| char::from(b'a' + (at % 23) as u8)).collect();
+    for fields in [&[][..], &[("content-length", "4194304")]] {
+        let reply = client.request("POST", "/echo", fields, &body).await;
+        assert!(reply.body == body, "{} bytes, {fields:?}", reply.body.len());
+    }
+}
+
+#[tokio::test]
+async fn a_reset_ends_the_request_at_the_backend_too() {
+    let (backend, mut calls) = Backend::by_hand().await;
+    let (proxy, pki) = proxy(&backend, "").await;
+    let mut client = connect(&proxy, &pki).await;
+    for (method, early) in [("GET", ""), ("POST", "early bytes")] {
+        let uri = "https://chat.example.com/slow";
+        let request = http::Request::builder().method(method).uri(uri).body(()).unwrap();
+        let (answer, mut sender) = client.send(request, early.is_empty()).await;
+        if !early.is_empty() {
+            sender.send_data(Bytes::from_static(early.as_bytes()), false).unwrap();
+        }
+        let mut call = calls.next().await;
+        let mut seen = std::mem::take(&mut call.head.rest);
+        if !early.is_empty() {
+            read_until(&mut call.stream, &mut seen, early).await;
+        }
+        sender.send_reset(h2::Reason::CANCEL);
+        call.rest().await;
+        drop(answer);
+    }
+    proxy.wait_metric("longhaul_requests_total{route=\"all\",result=\"client_gone\"}", 2.0).await;
+    let carried = format!("longhaul_backend_tunnels{{pool=\"all\",backend=\"{}\"}}", backend.address);
+    proxy.wait_metric(&carried, 0.0).await;
+    assert!(!client.is_over());
+}
+
+#[tokio::test]
+async fn what_breaks_off_does_not_look_complete() {
+    let (backend, mut calls) = Backend::by_hand().await;
+    let (proxy, pki) = proxy(&backend, "").await;
+    let mut client = connect(&proxy, &pki).await;
+    for framing in ["Content-Length: 10", "Transfer-Encoding: chunked"] {
+        let (answer, _sender) = {
+            let request = http::Request::builder().uri("https://chat.example.com/").body(()).unwrap();
+            client.send(request, true).await
+        };
+        calls.next().await.answer(format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n3\r\nabc")).await;
+        let error = Reply::read(answer).await.expect_err("it broke off");
+        assert_eq!(error.reason(), Some(h2::Reason::INTERNAL_ERROR), "{framing}: {error}");
+    }
+    let record = proxy.record("request").await;
+    assert_eq!(record["reason"], "backend_broke_off");
+    let (reply, ()) = tokio::join!(client.get("/next"), async { calls.next().await.answer(OK).await });
+    assert_eq!(reply.body, "ok");
+}

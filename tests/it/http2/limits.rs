@@ -1,0 +1,120 @@
+//! What bounds requests and cleans them over HTTP/1.1 does so over HTTP/2.
+
+use h2::Reason;
+use http::Request;
+
+use super::{OK, connect};
+use crate::kit::{Backend, Pki, Proxy, Reply, plain, read_until, secure};
+
+/// A proxy with these limits, these further keys of its route, and WebSockets over HTTP/2.
+async fn limited(backend: &Backend, limits: &str, route: &str) -> (Proxy, Pki) {
+    let pki = Pki::new();
+    let certificate = pki.issue(&["chat.example.com"]);
+    let plain =
+        plain(&[backend.address]).replace("name = \"all\"\npool", &format!("name = \"all\"\n{route}pool"));
+    let config =
+        format!("[limits]\n{limits}{plain}") + &secure(&[&certificate]) + "extended_connect = true\n";
+    (Proxy::start(&config).await, pki)
+}
+
+#[tokio::test]
+async fn a_target_over_the_limit_is_414() {
+    let backend = Backend::answers(OK).await;
+    let (proxy, pki) = limited(&backend, "target_bytes_max = \"256B\"\n", "").await;
+    let mut client = connect(&proxy, &pki).await;
+    for (bytes, status) in [(256, 200), (257, 414)] {
+        let target = format!("/{}", "x".repeat(bytes - 1));
+        assert_eq!(client.get(&target).await.status, status);
+    }
+    proxy.wait_metric("longhaul_requests_total{route=\"\",result=\"target_too_long\"}", 1.0).await;
+    assert_eq!(backend.called(), 1);
+}
+
+#[tokio::test]
+async fn handshakes_that_wait_for_an_answer_are_bounded() {
+    let (backend, mut calls) = Backend::by_hand().await;
+    let (proxy, pki) = limited(&backend, "handshakes_max = 1\n", "").await;
+    let mut client = connect(&proxy, &pki).await;
+    let (_first, mut sender) = client.connect_websocket("/", &[]).await;
+    let first = calls.next().await;
+    let (second, _sender) = client.connect_websocket("/", &[]).await;
+    let reply = Reply::read(second).await.expect("an answer");
+    assert_eq!((reply.status, reply.get("retry-after")), (503, Some("2")));
+    proxy.wait_metric("longhaul_handshakes_total{route=\"all\",result=\"handshake_limit\"}", 1.0).await;
+    // One whose client left is none any more.
+    sender.send_reset(Reason::CANCEL);
+    assert_eq!(first.rest().await, b"");
+    let (third, _sender) = client.connect_websocket("/", &[]).await;
+    calls.next().await.answer("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n").await;
+    assert_eq!(Reply::read(third).await.expect("an answer").status, 403);
+}
+
+#[tokio::test]
+async fn a_body_over_the_routes_limit_is_413() {
+    let (backend, mut calls) = Backend::by_hand().await;
+    let (proxy, pki) = limited(&backend, "", "body_bytes_max = \"10B\"\n").await;
+    let mut client = connect(&proxy, &pki).await;
+    let post = |length: Option<&str>| {
+        let request = Request::builder().method("POST").uri("https://chat.example.com/");
+        let request =
+            length.into_iter().fold(request, |request, length| request.header("content-length", length));
+        request.body(()).unwrap()
+    };
+    // By its length: at once, and no backend hears of it.
+    let (answer, _sender) = client.send(post(Some("11")), false).await;
+    assert_eq!(Reply::read(answer).await.expect("an answer").status, 413);
+    assert_eq!(backend.called(), 0);
+    // As it crosses: the backend's request is cut, and never looks complete.
+    let (answer, mut sender) = client.send(post(None), false).await;
+    sender.send_data("123456789".into(), false).unwrap();
+    let mut call = calls.next().await;
+    let mut seen = std::mem::take(&mut call.head.rest);
+    read_until(&mut call.stream, &mut seen, "123456789").await;
+    sender.send_data("ab".into(), true).unwrap();
+    assert_eq!(Reply::read(answer).await.expect("an answer").status, 413);
+    let rest = String::from_utf8(call.rest().await).expect("text");
+    assert!(!rest.contains("ab") && !rest.contains("0\r\n\r\n"), "{rest:?}");
+    proxy.wait_metric("longhaul_requests_total{route=\"all\",result=\"body_too_large\"}", 2.0).await;
+    // Just as much as it may be; a length that is said twice is said on once.
+    for fields in [&[("content-length", "10"), ("content-length", "10")][..], &[]] {
+        let (reply, (body, lengths)) =
+            tokio::join!(client.request("POST", "/", fields, "1234567890"), async {
+                let mut call = calls.next().await;
+                let (body, _) = call.head.clone().body(&mut call.stream).await;
+                let lengths = call.head.all("content-length").len();
+                call.answer(OK).await;
+                (body, lengths)
+            });
+        assert_eq!((reply.status, &*body, lengths), (200, &b"1234567890"[..], fields.len() / 2));
+    }
+}
+
+#[tokio::test]
+async fn what_a_client_says_of_its_certificate_is_not_passed_on() {
+    let (backend, mut calls) = Backend::by_hand().await;
+    let (proxy, pki) = limited(&backend, "", "").await;
+    let mut client = connect(&proxy, &pki).await;
+    let fields = [
+        ("x-client-certificate-subject", "CN=admin"),
+        ("x_client_certificate_names", "admin"),
+        ("x_forwarded_for", "192.0.2.1"),
+        ("x-kept", "1"),
+    ];
+    let check = |call: &crate::kit::Head| {
+        for (name, _) in &fields[..3] {
+            assert_eq!(call.get(name), None, "{name}");
+        }
+        assert_eq!(call.get("x-kept"), Some("1"));
+    };
+    let (reply, ()) = tokio::join!(client.request("GET", "/", &fields, ""), async {
+        let call = calls.next().await;
+        check(&call.head);
+        call.answer(OK).await;
+    });
+    assert_eq!(reply.status, 200);
+    let (_tunnel, _backend) = tokio::join!(client.open("/ws", &fields), async {
+        let call = calls.next().await;
+        check(&call.head);
+        call.accept("").await
+    });
+}
