@@ -21,12 +21,15 @@ pub mod diff;
 pub mod file;
 mod include;
 pub mod load;
+mod pool;
 pub mod problem;
 pub mod reader;
+mod route;
 pub mod schema;
 pub mod shape;
 pub mod syntax;
 mod text;
+mod tls;
 pub mod units;
 pub mod watched;
 pub mod words;
@@ -34,17 +37,21 @@ pub mod words;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::proto::proxy_header;
-
 pub use diff::Change;
+pub use pool::{Backend, BackendAddress, Balance, Health, HealthKind, Pool};
 pub use problem::{Place, Problem, Problems, Severity, Sources};
+pub use route::{HostMatch, OriginMatch, PathMatch, Route};
+pub use tls::{
+    Certificate, Cipher, ClientCertificateMode, ClientCertificates, Pem, PoolTls, Tls, TlsVersion, Trust,
+    UnknownName,
+};
 pub use watched::Watched;
 
 /// A value and where it was written. Equal values are equal wherever they stand.
@@ -216,273 +223,6 @@ pub struct ProxyProtocol {
     pub trusted_networks: Vec<IpNet>,
 }
 
-/// `listeners.tls`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tls {
-    /// Chosen by SNI; the first is the default. Never empty.
-    pub certificates: Vec<Certificate>,
-    /// What becomes of a client that asks for a name that no certificate is for.
-    pub unknown_name: UnknownName,
-    /// `None` asks clients for no certificate.
-    pub client_certificates: Option<ClientCertificates>,
-    /// The oldest version that is spoken.
-    pub min_version: TlsVersion,
-    /// Whether HTTP/2 is offered by ALPN.
-    pub http2: bool,
-    /// Whether WebSockets may be opened over HTTP/2 (RFC 8441); only with `http2`.
-    pub extended_connect: bool,
-    /// The cipher suites that are spoken, in no order; `None` is all of them.
-    pub ciphers: Option<BTreeSet<Cipher>>,
-    /// The file of secrets that session tickets are encrypted with; `None` is keys of this process alone.
-    pub ticket_keys: Option<At<PathBuf>>,
-}
-
-/// What becomes of a client that asks for a name that no certificate is for (SNI, RFC 6066 3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnknownName {
-    /// It gets the default certificate, and says itself what it thinks of it.
-    Default,
-    /// It gets the alert `unrecognized_name`.
-    Refuse,
-}
-
-/// `listeners.tls.client_certificates`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientCertificates {
-    /// The authorities whose certificates are believed.
-    pub ca: At<Pem>,
-    /// Whether a client may come without one.
-    pub mode: ClientCertificateMode,
-    /// What the authorities have revoked; `None` is nothing.
-    pub crl: Option<At<Pem>>,
-}
-
-/// Whether a client may come without a certificate. One that is shown must be right in either case.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientCertificateMode {
-    /// It may.
-    Optional,
-    /// It may not.
-    Required,
-}
-
-/// The cipher suites that longhaul speaks: those of TLS 1.3 (RFC 8446 B.4), then those of TLS 1.2 by what their
-/// certificate signs with (RFC 5289, RFC 7905).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[allow(missing_docs)]
-pub enum Cipher {
-    Tls13Aes256Gcm,
-    Tls13Aes128Gcm,
-    Tls13ChaCha20Poly1305,
-    EcdsaAes256Gcm,
-    EcdsaAes128Gcm,
-    EcdsaChaCha20Poly1305,
-    RsaAes256Gcm,
-    RsaAes128Gcm,
-    RsaChaCha20Poly1305,
-}
-
-impl Cipher {
-    /// Whether it is of TLS 1.3; the others are of TLS 1.2.
-    pub fn is_of_tls13(self) -> bool {
-        self <= Self::Tls13ChaCha20Poly1305
-    }
-}
-
-/// The TLS versions that longhaul speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TlsVersion {
-    /// RFC 5246.
-    V1_2,
-    /// RFC 8446.
-    V1_3,
-}
-
-/// A certificate chain and its key: PEM, from files or, in the demo, from memory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Certificate {
-    /// The chain, leaf first.
-    pub cert: At<Pem>,
-    /// The key: PKCS#8, SEC1 or PKCS#1.
-    pub key: At<Pem>,
-}
-
-/// Where PEM comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Pem {
-    /// A file, its path made absolute against the configuration file's directory.
-    File(PathBuf),
-    /// The text itself (the demo's certificate).
-    Inline(String),
-}
-
-/// `[[routes]]`: a match, and what happens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Route {
-    /// Unique; the route's identity.
-    pub name: At<String>,
-    /// The hosts it serves.
-    pub host: HostMatch,
-    /// The paths it serves.
-    pub path: PathMatch,
-    /// Who may open a WebSocket; `None` is anyone.
-    pub origins: Option<Vec<OriginMatch>>,
-    /// The name of a pool that exists.
-    pub pool: At<String>,
-    /// How long a tunnel may live without a byte in either direction, and an answer's body may pause.
-    pub idle_timeout: Duration,
-    /// How long one direction may go on after the other ended.
-    pub half_close_timeout: Duration,
-    /// Bytes of a request's body; `None` is any.
-    pub body_bytes_max: Option<u64>,
-}
-
-/// Which hosts a route serves. Names are lower case, without port or trailing dot; IPv6 addresses have no brackets.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum HostMatch {
-    /// This one.
-    Exact(String),
-    /// Every name below: `*.example.com` is kept as `example.com`. Any number of labels, at least one.
-    Below(String),
-    /// Every host.
-    Any,
-}
-
-/// Which paths a route serves. Compared with the path as sent, without the query, not decoded.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum PathMatch {
-    /// This one.
-    Exact(String),
-    /// `/ws/*` is kept as `/ws/`: everything that begins with it, and `/ws` itself. `/*` (`/`) is every path.
-    Prefix(String),
-}
-
-/// One entry of `origins` (RFC 6454), compared in lower case.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OriginMatch {
-    /// `https://chat.example.com` or `https://chat.example.com:8443`; a default port is left out.
-    Exact(String),
-    /// `https://*.example.com`: scheme, the name below which any host matches, and the port when it is not the default.
-    Below {
-        /// `http` or `https`.
-        scheme: String,
-        /// `example.com`
-        domain: String,
-        /// `None` is the scheme's default.
-        port: Option<u16>,
-    },
-    /// `null`: a sandboxed frame, a local file.
-    Null,
-    /// `absent`: no `Origin` field, so not a browser.
-    Absent,
-}
-
-/// `[pools.NAME]`: backends, and how to choose.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pool {
-    /// The table's key.
-    pub name: At<String>,
-    /// How a backend is chosen.
-    pub balance: Balance,
-    /// At least one, addresses unique.
-    pub backends: Vec<Backend>,
-    /// `None` speaks plain text to them.
-    pub tls: Option<At<PoolTls>>,
-    /// The PROXY header that each connection begins with; `None` sends none.
-    pub proxy_protocol: Option<proxy_header::Version>,
-    /// `None` never probes: backends count as up.
-    pub health: Option<Health>,
-    /// From the first packet to an established connection, TLS included, for each backend tried.
-    pub connect_timeout: Duration,
-    /// From the request to the head of the answer of a WebSocket handshake, for each backend tried.
-    pub handshake_timeout: Duration,
-    /// The longest silence between a plain HTTP request's last byte and the head of its answer.
-    pub response_timeout: Duration,
-}
-
-/// `pools.NAME.tls`: TLS towards backends.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PoolTls {
-    /// Whose certificates are believed.
-    pub trust: Trust,
-    /// The name that is asked for and verified, in lower case, or an IP address; `None` is each backend's host.
-    pub server_name: Option<String>,
-    /// What is shown to a backend that asks for it.
-    pub certificate: Option<Certificate>,
-    /// The oldest version that is spoken.
-    pub min_version: TlsVersion,
-}
-
-/// Whose certificates are believed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Trust {
-    /// Those of the authorities that the system trusts.
-    System,
-    /// Those of the authorities in this PEM.
-    Authorities(At<Pem>),
-    /// Anybody's.
-    Anyone,
-}
-
-/// How a pool chooses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Balance {
-    /// One after the other, as often as their weights say.
-    RoundRobin,
-    /// The fewest open tunnels and handshakes in flight by weight.
-    LeastConnections,
-}
-
-/// One entry of `backends`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Backend {
-    /// `IP:port`, `name:port` that is resolved at each connect, or a unix socket.
-    pub address: At<BackendAddress>,
-    /// Its share, 1 to 1,000.
-    pub weight: u32,
-}
-
-/// Where a backend listens.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum BackendAddress {
-    /// On the network.
-    Tcp {
-        /// An IP address (IPv6 without brackets, never IPv4-mapped) or a host name in lower case.
-        host: String,
-        /// Not 0.
-        port: u16,
-    },
-    /// The path of a socket, as in [`ListenAddress::Unix`].
-    Unix(PathBuf),
-}
-
-/// `pools.NAME.health`: how a backend is probed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Health {
-    /// What one probe does.
-    pub kind: HealthKind,
-    /// From the end of one probe to the start of the next.
-    pub interval: Duration,
-    /// How long one probe may take.
-    pub timeout: Duration,
-    /// Successes in a row until a backend is up.
-    pub rise: u32,
-    /// Failures in a row until a backend is down.
-    pub fall: u32,
-}
-
-/// What one probe does.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HealthKind {
-    /// A connection that opens.
-    Tcp,
-    /// `GET path` that answers 200 to 399.
-    Http {
-        /// Begins with `/`.
-        path: String,
-    },
-}
-
 impl<T: PartialEq> PartialEq for At<T> {
     fn eq(&self, other: &Self) -> bool {
         self.value == other.value
@@ -503,16 +243,6 @@ impl std::fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-impl std::fmt::Display for BackendAddress {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
