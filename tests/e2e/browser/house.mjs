@@ -46,6 +46,25 @@ export async function startBrowser() {
   return chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
 }
 
+/** Opens a page with our words in it, and closes all of it when the function is done. */
+export async function visit(browser, address, options, use) {
+  const context = await browser.newContext({ ignoreHTTPSErrors: true, ...options });
+  try {
+    await context.addInitScript({ path: path.join(import.meta.dirname, "in_page.js") });
+    const page = await context.newPage();
+    page.setDefaultTimeout(10_000);
+    page.complaints = [];
+    page.on("pageerror", (error) => page.complaints.push(String(error)));
+    page.on("console", (message) => {
+      if (message.type() === "error") page.complaints.push(message.text());
+    });
+    await page.goto(address);
+    return await use(page);
+  } finally {
+    await context.close();
+  }
+}
+
 export class House {
   constructor(name, demo, browser) {
     this.name = name;
@@ -56,22 +75,10 @@ export class House {
 
   /** Opens the demo page, waits until its tunnel is open, and closes all when the function is done. */
   async visit(use, options = {}) {
-    const context = await this.browser.newContext({ ignoreHTTPSErrors: true, ...options });
-    try {
-      await context.addInitScript({ path: path.join(import.meta.dirname, "in_page.js") });
-      const page = await context.newPage();
-      page.setDefaultTimeout(10_000);
-      page.complaints = [];
-      page.on("pageerror", (error) => page.complaints.push(String(error)));
-      page.on("console", (message) => {
-        if (message.type() === "error") page.complaints.push(message.text());
-      });
-      await page.goto(this.address);
+    return visit(this.browser, this.address, options, async (page) => {
       await page.locator("#state", { hasText: "Open" }).waitFor();
-      return await use(page);
-    } finally {
-      await context.close();
-    }
+      return use(page);
+    });
   }
 
   async metric(name) {

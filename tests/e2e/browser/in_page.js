@@ -20,6 +20,15 @@ globalThis.e2e = {
     return socket;
   },
 
+  /** Bytes that do not compress. */
+  noise(length) {
+    const bytes = new Uint8Array(length);
+    for (let start = 0; start < length; start += 65_536) {
+      crypto.getRandomValues(bytes.subarray(start, start + 65_536));
+    }
+    return bytes;
+  },
+
   async digest(data) {
     const bytes = new Uint8Array(await crypto.subtle.digest("SHA-256", data));
     return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");

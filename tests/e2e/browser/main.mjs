@@ -1,16 +1,28 @@
-// The browser suite: `LONGHAUL=path node browser/main.mjs`. Chromium on the page of `longhaul demo`, by https and http.
+// The browser suite: `LONGHAUL=path node browser/main.mjs`. Chromium on the page of `longhaul demo`, by https and http,
+// and on a blank page by every version of HTTP.
 
 import { runAll } from "../node/runner.mjs";
+import { Street } from "../node/street.mjs";
 import { Demo, House, startBrowser } from "./house.mjs";
+import { Lane } from "./lane.mjs";
 import { pageTests, protocolTests } from "./tests.mjs";
+import { sharingTests, tunnelTests } from "./tunnel_tests.mjs";
 
 const demo = await Demo.start();
+const street = await Street.start();
 const browser = await startBrowser();
 try {
   const houses = ["secure", "plain"].map((name) => new House(name, demo, browser));
-  const plan = houses.flatMap((house) => [[house, protocolTests], [house, pageTests]]);
+  const lane = (name) => new Lane(name, street, browser);
+  const plan = [
+    ...houses.flatMap((house) => [[house, protocolTests], [house, pageTests]]),
+    [lane("extended"), tunnelTests],
+    [lane("extended"), sharingTests],
+    [lane("secure"), tunnelTests],
+  ];
   process.exitCode = (await runAll("browser", plan)) ? 1 : 0;
 } finally {
   await browser.close();
   await demo.process.stop();
+  await street.stop();
 }

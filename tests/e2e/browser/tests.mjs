@@ -23,7 +23,7 @@ export const protocolTests = {
     await house.visit(async (page) => {
       const { sent, back } = await page.evaluate(async () => {
         const socket = await e2e.connect("/echo");
-        const bytes = crypto.getRandomValues(new Uint8Array(60_000));
+        const bytes = e2e.noise(60_000);
         socket.send(bytes.buffer);
         const asBuffer = await socket.next();
         socket.binaryType = "blob";
@@ -41,10 +41,7 @@ export const protocolTests = {
     await house.visit(async (page) => {
       const told = await page.evaluate(async () => {
         const socket = await e2e.connect("/echo");
-        const block = new Uint8Array(1_000_000);
-        for (let start = 0; start < block.length; start += 50_000) {
-          crypto.getRandomValues(block.subarray(start, start + 50_000));
-        }
+        const block = e2e.noise(1_000_000);
         for (let count = 0; count < 10; count += 1) socket.send(block);
         const bufferedAtOnce = socket.bufferedAmount;
         const digests = new Set();

@@ -2,17 +2,19 @@
 
 import { createServer } from "node:http";
 import { WebSocketServer } from "ws";
+import { pledge } from "./runner.mjs";
 
 const SUBPROTOCOLS = ["chat.v2", "chat.v1"];
 
 export class Backend {
-  static async start() {
+  /** The queue `endings` gets the close code and reason that the backend saw, for each tunnel that has ended. */
+  static async start(endings) {
     const one = new Backend();
     one.served = 0;
     one.ended = 0;
-    one.endings = [];
-    one.waiting = [];
-    one.server = createServer((request, response) => one.#answer(request, response));
+    one.endings = endings;
+    one.#hold();
+    one.server = createServer((_, response) => response.writeHead(404).end());
     const sockets = new WebSocketServer({
       noServer: true,
       perMessageDeflate: { threshold: 0 },
@@ -32,14 +34,22 @@ export class Backend {
     return one;
   }
 
-  /** The close code and reason that this backend saw first and nobody has asked for yet. */
-  async ending() {
-    return this.endings.shift() ?? new Promise((resolve) => this.waiting.push(resolve));
+  /** After every test: no tunnel is left. */
+  async isQuiet() {
+    while (this.served !== this.ended) await new Promise((resolve) => setTimeout(resolve, 10));
+    this.#hold();
   }
 
   stop() {
     this.server.close();
     this.server.closeAllConnections();
+  }
+
+  /** From now on `held` tunnels are read only when somebody has called `release`. */
+  #hold() {
+    const released = pledge();
+    this.released = released.promise;
+    this.release = released.resolve;
   }
 
   #serve(tunnel, request) {
@@ -48,23 +58,15 @@ export class Backend {
     tunnel.on("error", () => {});
     tunnel.on("close", (code, reason) => {
       this.ended += 1;
-      const ending = { code, reason: reason.toString() };
-      const next = this.waiting.shift();
-      if (next) next(ending);
-      else this.endings.push(ending);
+      this.endings.push({ code, reason: reason.toString() });
     });
-    const acts = { echo, request: tellRequest, ping, close, greet, fragments };
+    const held = () => {
+      tunnel.pause();
+      this.released.then(() => tunnel.resume());
+      echo(tunnel);
+    };
+    const acts = { echo, held, request: tellRequest, ping, close, greet, fragments };
     acts[url.pathname.split("/").at(-1)](tunnel, url.searchParams, request);
-  }
-
-  #answer(request, response) {
-    if (request.url !== "/web/events") {
-      response.writeHead(404).end();
-      return;
-    }
-    response.writeHead(200, { "Content-Type": "text/event-stream" });
-    response.write("data: first\n\n");
-    this.release = () => response.end("data: second\n\n");
   }
 }
 

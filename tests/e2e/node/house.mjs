@@ -6,12 +6,13 @@ import WebSocket from "ws";
 import { pledge } from "./runner.mjs";
 
 export class House {
-  constructor(name, longhaul, backends) {
+  constructor(name, street) {
     this.name = name;
-    this.longhaul = longhaul;
-    this.backends = backends;
+    this.street = street;
+    this.longhaul = street.longhaul;
+    this.backends = street.backends;
     this.secure = name === "secure";
-    this.authority = `localhost:${longhaul.port(name)}`;
+    this.authority = `localhost:${this.longhaul.port(name)}`;
     this.origin = `${this.secure ? "wss" : "ws"}://${this.authority}`;
   }
 
@@ -45,19 +46,11 @@ export class House {
 
   /** The close code and reason that the backend saw; the tunnel may have been on either of them. */
   async ending() {
-    const ending = await Promise.race(this.backends.map((backend) => backend.ending()));
-    for (const backend of this.backends) backend.waiting = [];
-    return ending;
+    return this.street.endings.next();
   }
 
-  /** After every test: no tunnel is left, and the backends' notes are cleared. */
   async isQuiet() {
-    await this.longhaul.metricBecomes(0, "longhaul_tunnels_active");
-    for (const backend of this.backends) {
-      while (backend.served !== backend.ended) await new Promise((resolve) => setTimeout(resolve, 10));
-      backend.endings = [];
-      backend.waiting = [];
-    }
+    await this.street.isQuiet();
   }
 
   describe() {

@@ -64,6 +64,8 @@ export class Longhaul {
     one.certificate = readFileSync(path.join(one.directory, "server.pem"), "utf8");
     const template = readFileSync(path.join(E2E, "longhaul.toml"), "utf8");
     const config = path.join(one.directory, "longhaul.toml");
+    // Metrics and admin have one each.
+    one.addressesWanted = 2 + template.match(/^\[\[listeners\]\]$/gm).length;
     writeFileSync(config, template.replace(/@([a-z0-9-]+)@/g, (_, word) => ports[word]));
     one.addresses = {};
     one.process = await Process.start(["run", "--config", config], (line) => one.#seeLine(line));
@@ -74,16 +76,22 @@ export class Longhaul {
     try {
       const record = JSON.parse(line);
       if (record.message === "listening") this.addresses[record.listener] = record.address;
-      if (record.message === "metrics") this.addresses.metrics = record.address;
+      if (["metrics", "admin"].includes(record.message)) this.addresses[record.message] = record.address;
     } catch {
       // not every line must be a record
     }
-    return Object.keys(this.addresses).length === 3;
+    return Object.keys(this.addresses).length === this.addressesWanted;
   }
 
-  /** The port that the listener `plain` or `secure` was given. */
+  /** The port that the listener `plain` or `secure` or another was given. */
   port(listener) {
     return Number(this.addresses[listener].split(":").at(-1));
+  }
+
+  /** The tunnels that are open, oldest first. */
+  async tunnels() {
+    const url = `http://${this.addresses.admin}/api/v1/tunnels?limit=1000`;
+    return (await (await fetch(url, { signal: AbortSignal.timeout(5_000) })).json()).tunnels;
   }
 
   metric(name, labels = {}) {

@@ -50,3 +50,25 @@ export function pledge() {
   parts.promise = new Promise((resolve, reject) => Object.assign(parts, { resolve, reject }));
   return parts;
 }
+
+/** What came and was not asked for yet, or who asked and has not got it yet. */
+export class Queue {
+  #values = [];
+  #waiting = [];
+
+  push(value) {
+    const next = this.#waiting.shift();
+    if (next) next(value);
+    else this.#values.push(value);
+  }
+
+  async next() {
+    if (this.#values.length > 0) return this.#values.shift();
+    return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  clear() {
+    this.#values = [];
+    this.#waiting = [];
+  }
+}

@@ -38,7 +38,10 @@ class Longhaul:
         subprocess.run([E2E / "make-certificate", directory], check=True, capture_output=True, timeout=10)
         self.trust = ssl.create_default_context(cafile=directory / "server.pem")
         config = directory / "longhaul.toml"
-        config.write_text(self._config())
+        text = self._config()
+        config.write_text(text)
+        # Metrics and admin have one each.
+        self._addresses_wanted = 2 + text.count("[[listeners]]")
         self.process = await asyncio.create_subprocess_exec(
             binary(), "run", "--config", config,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, limit=1 << 20,
@@ -67,7 +70,7 @@ class Longhaul:
             return await self.process.wait()
 
     def port(self, listener):
-        """The port that a listener, such as `plain` or `secure`, or `metrics`, was given."""
+        """The port that a listener, such as `plain` or `secure`, or `metrics` or `admin`, was given."""
         return int(self._addresses[listener].rpartition(":")[2])
 
     def describe(self):
@@ -114,9 +117,9 @@ class Longhaul:
                 continue
             if record.get("message") == "listening":
                 self._addresses[record["listener"]] = record["address"]
-            elif record.get("message") == "metrics":
-                self._addresses["metrics"] = record["address"]
-            if len(self._addresses) == 3 + self._listeners.count("[[listeners]]"):
+            elif record.get("message") in ("metrics", "admin"):
+                self._addresses[record["message"]] = record["address"]
+            if len(self._addresses) == self._addresses_wanted:
                 self._started.set()
 
 

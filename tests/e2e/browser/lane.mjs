@@ -1,0 +1,60 @@
+// What a browser test gets that is about versions of HTTP: a blank page, by one of longhaul's listeners.
+
+import { visit } from "./house.mjs";
+
+/** The versions of HTTP that pages and tunnels come by. */
+const VERSIONS = {
+  plain: { page: "1.1", tunnel: "1.1" },
+  older: { page: "1.1", tunnel: "1.1" },
+  // Chromium opens a connection of HTTP/1.1 for a tunnel where extended CONNECT is not offered.
+  secure: { page: "2", tunnel: "1.1" },
+  extended: { page: "2", tunnel: "2" },
+};
+
+export class Lane {
+  constructor(name, street, browser) {
+    this.name = name;
+    this.versions = VERSIONS[name];
+    this.street = street;
+    this.longhaul = street.longhaul;
+    this.browser = browser;
+    this.origin = `${name === "plain" ? "http" : "https"}://localhost:${this.longhaul.port(name)}`;
+  }
+
+  /** Opens a blank page. `page.answers` has, by path, how the browser says that it was answered. */
+  async visit(use) {
+    return visit(this.browser, "about:blank", {}, async (page) => {
+      const devtools = await page.context().newCDPSession(page);
+      await devtools.send("Network.enable");
+      page.answers = {};
+      const note = ({ url, response }) => (page.answers[new URL(response?.url ?? url).pathname] = response);
+      const urls = {};
+      devtools.on("Network.responseReceived", note);
+      devtools.on("Network.webSocketCreated", ({ requestId, url }) => (urls[requestId] = url));
+      devtools.on("Network.webSocketHandshakeResponseReceived", ({ requestId, response }) => {
+        note({ url: urls[requestId], response });
+      });
+      await page.goto(`${this.origin}/web/page`);
+      return use(page);
+    });
+  }
+
+  /** How many connections clients have opened to this listener until now. */
+  async connections() {
+    return this.longhaul.metric("longhaul_connections_total", { listener: this.name });
+  }
+
+  /** The faults of connections to this listener until now, of one kind or of all. */
+  async faults(reason) {
+    const labels = reason ? { listener: this.name, reason } : { listener: this.name };
+    return this.longhaul.metric("longhaul_connection_errors_total", labels);
+  }
+
+  async isQuiet() {
+    await this.street.isQuiet();
+  }
+
+  describe() {
+    this.longhaul.process.describe();
+  }
+}
