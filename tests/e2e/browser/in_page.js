@@ -20,6 +20,17 @@ globalThis.e2e = {
     return socket;
   },
 
+  /** An open EventSource, with `next()` for what its events say. */
+  async listen(path) {
+    const source = new EventSource(path);
+    const texts = [];
+    const waiting = [];
+    source.onmessage = ({ data }) => (waiting.length ? waiting.shift()(data) : texts.push(data));
+    source.next = () => new Promise((resolve) => (texts.length ? resolve(texts.shift()) : waiting.push(resolve)));
+    await new Promise((resolve) => (source.onopen = resolve));
+    return source;
+  },
+
   /** Bytes that do not compress. */
   noise(length) {
     const bytes = new Uint8Array(length);

@@ -1,5 +1,6 @@
 // What a browser test gets that is about versions of HTTP: a blank page, by one of longhaul's listeners.
 
+import { pledge } from "../node/runner.mjs";
 import { visit } from "./house.mjs";
 
 /** The versions of HTTP that pages and tunnels come by. */
@@ -21,19 +22,20 @@ export class Lane {
     this.origin = `${name === "plain" ? "http" : "https"}://localhost:${this.longhaul.port(name)}`;
   }
 
-  /** Opens a blank page. `page.answers` has, by path, how the browser says that it was answered. */
+  /** Opens a blank page. `page.answer(path)` is what the browser says of how that path was answered first. */
   async visit(use) {
     return visit(this.browser, "about:blank", {}, async (page) => {
       const devtools = await page.context().newCDPSession(page);
       await devtools.send("Network.enable");
-      page.answers = {};
-      const note = ({ url, response }) => (page.answers[new URL(response?.url ?? url).pathname] = response);
+      const answers = new Pledges();
       const urls = {};
-      devtools.on("Network.responseReceived", note);
+      const note = (url, response) => answers.of(new URL(url).pathname).resolve(response);
+      devtools.on("Network.responseReceived", ({ response }) => note(response.url, response));
       devtools.on("Network.webSocketCreated", ({ requestId, url }) => (urls[requestId] = url));
       devtools.on("Network.webSocketHandshakeResponseReceived", ({ requestId, response }) => {
-        note({ url: urls[requestId], response });
+        note(urls[requestId], response);
       });
+      page.answer = async (path) => answers.of(path).promise;
       await page.goto(`${this.origin}/web/page`);
       return use(page);
     });
@@ -56,5 +58,15 @@ export class Lane {
 
   describe() {
     this.longhaul.process.describe();
+  }
+}
+
+/** Pledges by name. */
+class Pledges {
+  #pledges = new Map();
+
+  of(name) {
+    if (!this.#pledges.has(name)) this.#pledges.set(name, pledge());
+    return this.#pledges.get(name);
   }
 }

@@ -3,6 +3,7 @@
 
 import { runAll } from "../node/runner.mjs";
 import { Street } from "../node/street.mjs";
+import { eventTests, manyEventsTests } from "./event_tests.mjs";
 import { Demo, House, startBrowser } from "./house.mjs";
 import { Lane } from "./lane.mjs";
 import { pageTests, protocolTests } from "./tests.mjs";
@@ -17,8 +18,9 @@ try {
   const plan = [
     ...houses.flatMap((house) => [[house, protocolTests], [house, pageTests]]),
     [lane("extended"), tunnelTests],
-    [lane("extended"), sharingTests],
+    [lane("extended"), { ...sharingTests, ...eventTests, ...manyEventsTests }],
     [lane("secure"), tunnelTests],
+    [lane("older"), eventTests],
   ];
   process.exitCode = (await runAll("browser", plan)) ? 1 : 0;
 } finally {

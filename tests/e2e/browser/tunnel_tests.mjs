@@ -12,8 +12,8 @@ export const tunnelTests = {
       assert.deepEqual([tunnel.http, tunnel.route, tunnel.subprotocol], [lane.versions.tunnel, "chat", "chat.v1"]);
       assert.deepEqual(others, []);
       // The browser says it, too: a tunnel over HTTP/2 begins with 200 (RFC 8441 5), one over HTTP/1.1 with 101.
-      assert.equal(page.answers["/web/page"].protocol, { "1.1": "http/1.1", 2: "h2" }[lane.versions.page]);
-      assert.equal(page.answers["/ws/echo"].status, { "1.1": 101, 2: 200 }[lane.versions.tunnel]);
+      assert.equal((await page.answer("/web/page")).protocol, { "1.1": "http/1.1", 2: "h2" }[lane.versions.page]);
+      assert.equal((await page.answer("/ws/echo")).status, { "1.1": 101, 2: 200 }[lane.versions.tunnel]);
     });
   },
 
