@@ -1,7 +1,10 @@
 // What a browser test gets that is about versions of HTTP: a blank page, by one of longhaul's listeners.
 
+import path from "node:path";
 import { pledge } from "../node/runner.mjs";
 import { visit } from "./house.mjs";
+
+const TALKS = path.resolve(import.meta.dirname, "../talks");
 
 /** The versions of HTTP that pages and tunnels come by. */
 const VERSIONS = {
@@ -19,7 +22,7 @@ export class Lane {
     this.street = street;
     this.longhaul = street.longhaul;
     this.browser = browser;
-    this.origin = `${name === "plain" ? "http" : "https"}://localhost:${this.longhaul.port(name)}`;
+    this.site = `${name === "plain" ? "http" : "https"}://localhost:${this.longhaul.port(name)}`;
   }
 
   /** Opens a blank page. `page.answer(path)` is what the browser says of how that path was answered first. */
@@ -36,8 +39,21 @@ export class Lane {
         note(urls[requestId], response);
       });
       page.answer = async (path) => answers.of(path).promise;
-      await page.goto(`${this.origin}/web/page`);
+      await page.goto(`${this.site}/web/page`);
       return use(page);
+    });
+  }
+
+  /** Opens a page that has the talks and what they need; its `call` names one of them. */
+  async guest(use) {
+    await this.visit(async (page) => {
+      await page.addScriptTag({ url: "/web/socket.io/socket.io.min.js" });
+      for (const file of ["socketio.js"]) await page.addScriptTag({ path: path.join(TALKS, file) });
+      page.call = async (name, ...words) => {
+        const call = ([names, words]) => names.reduce((place, word) => place[word], globalThis)(...words);
+        return page.evaluate(call, [name.split("."), words]);
+      };
+      await use(page);
     });
   }
 

@@ -3,6 +3,7 @@
 
 import { runAll } from "../node/runner.mjs";
 import { Street } from "../node/street.mjs";
+import { socketioTests } from "../talks/socketio_tests.mjs";
 import { eventTests, manyEventsTests } from "./event_tests.mjs";
 import { Demo, House, startBrowser } from "./house.mjs";
 import { Lane } from "./lane.mjs";
@@ -18,8 +19,8 @@ try {
   const plan = [
     ...houses.flatMap((house) => [[house, protocolTests], [house, pageTests]]),
     [lane("extended"), tunnelTests],
-    [lane("extended"), { ...sharingTests, ...eventTests, ...manyEventsTests }],
-    [lane("secure"), tunnelTests],
+    [lane("extended"), { ...sharingTests, ...eventTests, ...manyEventsTests, ...socketioTests }],
+    [lane("secure"), { ...tunnelTests, ...socketioTests }],
     [lane("older"), eventTests],
   ];
   process.exitCode = (await runAll("browser", plan)) ? 1 : 0;

@@ -25,14 +25,14 @@ export const tunnelTests = {
       });
       assert.equal(first.target, "/ws/request?room=7");
       const { fields } = first;
-      assert.equal(fields.host, new URL(lane.origin).host);
-      assert.equal(fields.origin, lane.origin);
+      assert.equal(fields.host, new URL(lane.site).host);
+      assert.equal(fields.origin, lane.site);
       assert.equal(fields.cookie, "seat=12; row=4");
       assert.deepEqual([fields.upgrade, fields["sec-websocket-version"]], ["websocket", "13"]);
       assert.match(fields["sec-websocket-key"], /^[A-Za-z0-9+/]{22}==$/);
       assert.notEqual(fields["sec-websocket-key"], second.fields["sec-websocket-key"]);
       assert.match(fields["sec-websocket-extensions"], /permessage-deflate/);
-      assert.equal(fields["x-forwarded-proto"], new URL(lane.origin).protocol.slice(0, -1));
+      assert.equal(fields["x-forwarded-proto"], new URL(lane.site).protocol.slice(0, -1));
     });
   },
 

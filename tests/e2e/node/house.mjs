@@ -2,6 +2,7 @@
 
 import http from "node:http";
 import https from "node:https";
+import { io } from "socket.io-client";
 import WebSocket from "ws";
 import { pledge } from "./runner.mjs";
 
@@ -14,6 +15,20 @@ export class House {
     this.secure = name === "secure";
     this.authority = `localhost:${this.longhaul.port(name)}`;
     this.origin = `${this.secure ? "wss" : "ws"}://${this.authority}`;
+    this.site = this.origin.replace("ws", "http");
+    /** The version of HTTP that tunnels come by. */
+    this.versions = { tunnel: "1.1" };
+  }
+
+  /** Lets `use` call the talks, as a page would hold them; their clients leave when it is done. */
+  async guest(use) {
+    globalThis.io = io;
+    await import("../talks/socketio.js");
+    try {
+      await use({ call: async (name, ...words) => find(name)(...words) });
+    } finally {
+      await globalThis.socketio.leave();
+    }
   }
 
   /** Opens a WebSocket with the `ws` library. */
@@ -39,8 +54,7 @@ export class House {
   /** GETs a path and returns the response, its body not read yet. */
   async get(path) {
     const { promise, resolve, reject } = pledge();
-    const url = this.origin.replace("ws", "http") + path;
-    (this.secure ? https : http).get(url, { ca: this.longhaul.certificate }, resolve).on("error", reject);
+    (this.secure ? https : http).get(this.site + path, { ca: this.longhaul.certificate }, resolve).on("error", reject);
     return promise;
   }
 
@@ -56,6 +70,11 @@ export class House {
   describe() {
     this.longhaul.process.describe();
   }
+}
+
+/** The function of this name, such as `socketio.talk`. */
+function find(name) {
+  return name.split(".").reduce((place, word) => place[word], globalThis);
 }
 
 /** A client's end of a tunnel whose messages wait until somebody asks for them. */

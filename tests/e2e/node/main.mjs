@@ -1,6 +1,7 @@
 // The Node.js suite: `LONGHAUL=path node node/main.mjs`. Every test runs over plain text and over TLS.
 
 import tls from "node:tls";
+import { socketioTests } from "../talks/socketio_tests.mjs";
 import { House } from "./house.mjs";
 import { Street } from "./street.mjs";
 import { runAll } from "./runner.mjs";
@@ -11,7 +12,7 @@ try {
   // For the clients built into Node.js, which take no certificate of their own.
   tls.setDefaultCACertificates([street.longhaul.certificate]);
   const houses = ["plain", "secure"].map((name) => new House(name, street));
-  process.exitCode = (await runAll("node", houses.map((house) => [house, tests]))) ? 1 : 0;
+  process.exitCode = (await runAll("node", houses.map((house) => [house, { ...tests, ...socketioTests }]))) ? 1 : 0;
 } finally {
   await street.stop();
 }

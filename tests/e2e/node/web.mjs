@@ -1,7 +1,8 @@
-// An HTTP server that gives pages and streams of events; a test holds each stream in its hands.
+// An HTTP server that gives pages and streams of events, and has socket.io. A test holds each stream in its hands.
 
 import { createServer } from "node:http";
 import { Queue } from "./runner.mjs";
+import { SocketIo } from "./socketio.mjs";
 
 const PAGE = '<!doctype html><html lang="en"><title>longhaul</title><link rel="icon" href="data:,">';
 
@@ -11,6 +12,7 @@ export class Web {
     one.open = new Set();
     one.streams = new Queue();
     one.server = createServer((request, response) => one.#answer(request, response));
+    one.socketio = new SocketIo(one.server);
     await new Promise((resolve) => one.server.listen(0, "127.0.0.1", 1024, resolve));
     one.port = one.server.address().port;
     return one;
@@ -21,9 +23,10 @@ export class Web {
     return this.streams.next();
   }
 
-  /** After every test: clients have left all streams. */
+  /** After every test: clients have left all streams, and socket.io. */
   async isQuiet() {
     for (const stream of this.open) await stream.left;
+    await this.socketio.isQuiet();
     this.streams.clear();
   }
 
