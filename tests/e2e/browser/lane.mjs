@@ -47,8 +47,8 @@ export class Lane {
   /** Opens a page that has the talks and what they need; its `call` names one of them. */
   async guest(use) {
     await this.visit(async (page) => {
-      await page.addScriptTag({ url: "/web/socket.io/socket.io.min.js" });
-      for (const file of ["socketio.js"]) await page.addScriptTag({ path: path.join(TALKS, file) });
+      for (const url of ["/web/socket.io/socket.io.min.js", "/web/phoenix.js"]) await page.addScriptTag({ url });
+      for (const file of ["socketio.js", "phoenix.js"]) await page.addScriptTag({ path: path.join(TALKS, file) });
       page.call = async (name, ...words) => {
         const call = ([names, words]) => names.reduce((place, word) => place[word], globalThis)(...words);
         return page.evaluate(call, [name.split("."), words]);

@@ -3,6 +3,7 @@
 
 import { runAll } from "../node/runner.mjs";
 import { Street } from "../node/street.mjs";
+import { phoenixTests } from "../talks/phoenix_tests.mjs";
 import { socketioTests } from "../talks/socketio_tests.mjs";
 import { eventTests, manyEventsTests } from "./event_tests.mjs";
 import { Demo, House, startBrowser } from "./house.mjs";
@@ -15,13 +16,12 @@ const street = await Street.start();
 const browser = await startBrowser();
 try {
   const houses = ["secure", "plain"].map((name) => new House(name, demo, browser));
-  const lane = (name) => new Lane(name, street, browser);
+  const at = (name, ...groups) => groups.map((tests) => [new Lane(name, street, browser), tests]);
   const plan = [
     ...houses.flatMap((house) => [[house, protocolTests], [house, pageTests]]),
-    [lane("extended"), tunnelTests],
-    [lane("extended"), { ...sharingTests, ...eventTests, ...manyEventsTests, ...socketioTests }],
-    [lane("secure"), { ...tunnelTests, ...socketioTests }],
-    [lane("older"), eventTests],
+    ...at("extended", tunnelTests, sharingTests, eventTests, manyEventsTests, socketioTests, phoenixTests),
+    ...at("secure", tunnelTests, socketioTests),
+    ...at("older", eventTests, phoenixTests),
   ];
   process.exitCode = (await runAll("browser", plan)) ? 1 : 0;
 } finally {

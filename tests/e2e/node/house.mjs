@@ -2,6 +2,7 @@
 
 import http from "node:http";
 import https from "node:https";
+import * as Phoenix from "phoenix";
 import { io } from "socket.io-client";
 import WebSocket from "ws";
 import { pledge } from "./runner.mjs";
@@ -22,12 +23,14 @@ export class House {
 
   /** Lets `use` call the talks, as a page would hold them; their clients leave when it is done. */
   async guest(use) {
-    globalThis.io = io;
+    Object.assign(globalThis, { io, Phoenix });
     await import("../talks/socketio.js");
+    await import("../talks/phoenix.js");
     try {
       await use({ call: async (name, ...words) => find(name)(...words) });
     } finally {
       await globalThis.socketio.leave();
+      await globalThis.phoenix.leave();
     }
   }
 

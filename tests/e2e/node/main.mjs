@@ -1,6 +1,7 @@
 // The Node.js suite: `LONGHAUL=path node node/main.mjs`. Every test runs over plain text and over TLS.
 
 import tls from "node:tls";
+import { phoenixTests } from "../talks/phoenix_tests.mjs";
 import { socketioTests } from "../talks/socketio_tests.mjs";
 import { House } from "./house.mjs";
 import { Street } from "./street.mjs";
@@ -12,7 +13,9 @@ try {
   // For the clients built into Node.js, which take no certificate of their own.
   tls.setDefaultCACertificates([street.longhaul.certificate]);
   const houses = ["plain", "secure"].map((name) => new House(name, street));
-  process.exitCode = (await runAll("node", houses.map((house) => [house, { ...tests, ...socketioTests }]))) ? 1 : 0;
+  const groups = [tests, socketioTests, phoenixTests];
+  const plan = houses.flatMap((house) => groups.map((group) => [house, group]));
+  process.exitCode = (await runAll("node", plan)) ? 1 : 0;
 } finally {
   await street.stop();
 }

@@ -1,9 +1,13 @@
-// An HTTP server that gives pages and streams of events, and has socket.io. A test holds each stream in its hands.
+// An HTTP server that gives pages and streams of events, and has socket.io and Phoenix' long polling. A test holds each
+// stream in its hands.
 
+import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
+import { Phoenix } from "./phoenix.mjs";
 import { Queue } from "./runner.mjs";
 import { SocketIo } from "./socketio.mjs";
 
+const PHOENIX = new URL("phoenix.min.js", import.meta.resolve("phoenix"));
 const PAGE = '<!doctype html><html lang="en"><title>longhaul</title><link rel="icon" href="data:,">';
 
 export class Web {
@@ -12,6 +16,7 @@ export class Web {
     one.open = new Set();
     one.streams = new Queue();
     one.server = createServer((request, response) => one.#answer(request, response));
+    one.phoenix = new Phoenix();
     one.socketio = new SocketIo(one.server);
     await new Promise((resolve) => one.server.listen(0, "127.0.0.1", 1024, resolve));
     one.port = one.server.address().port;
@@ -23,10 +28,11 @@ export class Web {
     return this.streams.next();
   }
 
-  /** After every test: clients have left all streams, and socket.io. */
+  /** After every test: clients have left all streams and polls, and socket.io. */
   async isQuiet() {
     for (const stream of this.open) await stream.left;
     await this.socketio.isQuiet();
+    await this.phoenix.isQuiet();
     this.streams.clear();
   }
 
@@ -37,7 +43,13 @@ export class Web {
 
   async #answer(request, response) {
     const { pathname } = new URL(request.url, "http://web");
-    const acts = { page: sendPage, post: tellLength, events: (...both) => this.#stream(...both) };
+    const acts = {
+      page: sendPage,
+      post: tellLength,
+      "phoenix.js": sendPhoenix,
+      longpoll: (...both) => this.phoenix.answer(...both),
+      events: (...both) => this.#stream(...both),
+    };
     const act = acts[pathname.split("/").at(-1)];
     if (act) await act(request, response);
     else response.writeHead(404).end();
@@ -81,6 +93,11 @@ class Stream {
 function sendPage(_, response) {
   const cookies = ["seat=12; Path=/", "row=4; Path=/"];
   response.writeHead(200, { "Content-Type": "text/html", "Set-Cookie": cookies }).end(PAGE);
+}
+
+/** The client's library. */
+function sendPhoenix(_, response) {
+  response.writeHead(200, { "Content-Type": "text/javascript" }).end(readFileSync(PHOENIX));
 }
 
 async function tellLength(request, response) {
