@@ -65,6 +65,11 @@ export async function visit(browser, address, options, use) {
   }
 }
 
+/** Closes what a test that failed has left open. */
+export async function closeAll(browser) {
+  for (const context of browser.contexts()) await context.close();
+}
+
 export class House {
   constructor(name, demo, browser) {
     this.name = name;
@@ -92,6 +97,10 @@ export class House {
   /** After every test: no tunnel is left. */
   async isQuiet() {
     await this.metricBecomes(0, "longhaul_tunnels_active");
+  }
+
+  async recover() {
+    await closeAll(this.browser);
   }
 
   describe() {

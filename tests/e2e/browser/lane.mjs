@@ -2,7 +2,7 @@
 
 import path from "node:path";
 import { pledge } from "../node/runner.mjs";
-import { visit } from "./house.mjs";
+import { closeAll, visit } from "./house.mjs";
 
 const TALKS = path.resolve(import.meta.dirname, "../talks");
 
@@ -70,6 +70,11 @@ export class Lane {
 
   async isQuiet() {
     await this.street.isQuiet();
+  }
+
+  async recover() {
+    await closeAll(this.browser);
+    this.street.clear();
   }
 
   describe() {

@@ -29,8 +29,7 @@ export class House {
     try {
       await use({ call: async (name, ...words) => find(name)(...words) });
     } finally {
-      await globalThis.socketio.leave();
-      await globalThis.phoenix.leave();
+      await leave();
     }
   }
 
@@ -70,9 +69,20 @@ export class House {
     await this.street.isQuiet();
   }
 
+  async recover() {
+    await leave();
+    this.street.clear();
+  }
+
   describe() {
     this.longhaul.process.describe();
   }
+}
+
+/** The clients of all talks leave. */
+async function leave() {
+  await globalThis.socketio?.leave();
+  await globalThis.phoenix?.leave();
 }
 
 /** The function of this name, such as `socketio.talk`. */

@@ -38,7 +38,6 @@ export class Phoenix {
   async isQuiet() {
     for (const session of this.byToken.values()) await session.released();
     this.byToken.clear();
-    this.sessions.clear();
   }
 
   #begin() {

@@ -4,7 +4,8 @@ const TEST_MS_MAX = 20_000;
 
 /**
  * Runs `[house, tests]` after `[house, tests]` and returns how many failed. `tests` is an object of
- * `async (house) => ...` by name; `house` has a `name`, `isQuiet()` and `describe()`.
+ * `async (house) => ...` by name; `house` has a `name`, and `isQuiet()` that ends when a test has left nothing behind. After
+ * a test that failed, `describe()` prints what is known, and `recover()` ends what the test has begun.
  */
 export async function runAll(suite, plan) {
   let passed = 0;
@@ -24,6 +25,7 @@ export async function runAll(suite, plan) {
         failed += 1;
         console.log(`FAIL  ${line}\n${error.stack ?? error}`);
         await house.describe();
+        await house.recover();
       }
     }
   }

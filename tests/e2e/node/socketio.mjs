@@ -14,7 +14,6 @@ export class SocketIo {
   /** After every test: all clients have gone. */
   async isQuiet() {
     while (this.server.engine.clientsCount > 0) await new Promise((resolve) => setTimeout(resolve, 10));
-    this.visits.clear();
   }
 
   #serve(visit) {

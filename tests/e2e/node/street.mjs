@@ -26,7 +26,13 @@ export class Street {
   async isQuiet() {
     await this.longhaul.metricBecomes(0, "longhaul_tunnels_active");
     for (const backend of [...this.backends, this.web]) await backend.isQuiet();
+    this.clear();
+  }
+
+  /** Forgets what nobody has asked for. */
+  clear() {
     this.endings.clear();
+    this.web.clear();
   }
 
   async stop() {

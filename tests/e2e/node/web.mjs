@@ -33,7 +33,11 @@ export class Web {
     for (const stream of this.open) await stream.left;
     await this.socketio.isQuiet();
     await this.phoenix.isQuiet();
-    this.streams.clear();
+  }
+
+  /** Forgets what nobody has asked for. */
+  clear() {
+    for (const queue of [this.streams, this.socketio.visits, this.phoenix.sessions]) queue.clear();
   }
 
   stop() {
