@@ -15,9 +15,7 @@ pub const NAMES: HeaderName = HeaderName::from_static("x-client-certificate-name
 /// Removes what a client wrote under these names, or under what CGI-like backends would take for them
 /// (`X_Client_Certificate_Subject`); then writes `subject` and `names`, if the client has shown a certificate.
 pub fn write(headers: &mut HeaderMap, shown: Option<(&HeaderValue, &HeaderValue)>) {
-    let is_ours =
-        |name: &&HeaderName| [SUBJECT, NAMES].iter().any(|own| is_alias(name.as_str(), own.as_str()));
-    let theirs: Vec<_> = headers.keys().filter(is_ours).cloned().collect();
+    let theirs: Vec<_> = headers.keys().filter(|name| is_ours(name)).cloned().collect();
     for name in theirs {
         headers.remove(name);
     }
@@ -25,6 +23,11 @@ pub fn write(headers: &mut HeaderMap, shown: Option<(&HeaderValue, &HeaderValue)
         headers.insert(SUBJECT, subject.clone());
         headers.insert(NAMES, names.clone());
     }
+}
+
+/// Whether `name` is one of these, or an alias of one.
+pub(super) fn is_ours(name: &HeaderName) -> bool {
+    [SUBJECT, NAMES].iter().any(|own| is_alias(name.as_str(), own.as_str()))
 }
 
 /// Whether a name is `own`, with or without underscores for its hyphens.

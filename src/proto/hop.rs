@@ -21,7 +21,7 @@ use http::header::{
     UPGRADE,
 };
 
-use super::{forwarded, list};
+use super::{client_certificate, forwarded, list};
 
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -62,10 +62,10 @@ pub fn strip(headers: &mut HeaderMap) {
 }
 
 /// Removes from trailers what must never reach whoever merges them into the head: fields that frame, route or
-/// authenticate (RFC 9110 6.5.1), and those that say who asks.
+/// authenticate (RFC 9110 6.5.1), those that say who asks, and what some backends would take for them.
 pub fn strip_trailers(trailers: &mut HeaderMap) {
     strip(trailers);
-    remove_all(trailers, is_protected);
+    remove_all(trailers, |name| is_protected(name) || client_certificate::is_ours(name));
 }
 
 /// Removes fields that a backend which does not tell `_` from `-` would take for one that the proxy minds: behind CGI and
@@ -203,9 +203,25 @@ mod tests {
     #[test]
     fn trailers_say_nothing_of_the_message_or_of_who_asks() {
         let mut trailers = HeaderMap::new();
-        for name in
-            ["host", "content-length", "x-forwarded-for", "authorization", "connection", "grpc-status"]
-        {
+        for name in [
+            "host",
+            "content-length",
+            "transfer-encoding",
+            "authorization",
+            "cookie",
+            "connection",
+            "te",
+            "forwarded",
+            "x-real-ip",
+            "x-forwarded-for",
+            "x-forwarded-proto",
+            "x_forwarded_host",
+            "x-client-certificate-subject",
+            "x-client-certificate-names",
+            "x_client_certificate_subject",
+            "x-client_certificate-names",
+            "grpc-status",
+        ] {
             trailers.insert(name, HeaderValue::from_static("x"));
         }
         strip_trailers(&mut trailers);

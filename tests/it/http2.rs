@@ -134,7 +134,8 @@ async fn bodies_stream_and_trailers_follow_both_ways() {
     let (proxy, pki) = proxy(&backend, "").await;
     let mut client = connect(&proxy, &pki).await;
     let request = http::Request::builder().method("POST").uri("https://chat.example.com/up");
-    let request = request.header("trailer", "x-sum").body(()).unwrap();
+    let names = "x-sum, x-client-certificate-subject, x_client_certificate_names, x-forwarded-for, cookie";
+    let request = request.header("trailer", names).body(()).unwrap();
     let (answer, mut sender) = client.send(request, false).await;
     let mut call = calls.next().await;
     assert_eq!(call.head.get("transfer-encoding"), Some("chunked"));
@@ -143,13 +144,15 @@ async fn bodies_stream_and_trailers_follow_both_ways() {
         sender.send_data(part.into(), false).unwrap();
         read_until(&mut call.stream, &mut seen, part).await;
     }
-    let trailers: HeaderMap = [("x-sum".parse().unwrap(), "6".parse().unwrap())].into_iter().collect();
+    let field = |name: &str| (name.trim().parse().unwrap(), "6".parse().unwrap());
+    let trailers: HeaderMap = names.split(',').map(field).collect();
     sender.send_trailers(trailers).unwrap();
     read_until(&mut call.stream, &mut seen, "0\r\nx-sum: 6\r\n\r\n").await;
     call.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n3\r\none\r\n").await;
     let (_, mut stream) = within("an answer", answer).await.unwrap().into_parts();
     assert_eq!(within("a part", stream.data()).await.unwrap().unwrap(), "one");
-    call.answer("3\r\ntwo\r\n0\r\nX-Sum: 6\r\nConnection: close\r\n\r\n").await;
+    let forged = "X-Client-Certificate-Subject: CN=admin\r\nSet-Cookie: a=1\r\nConnection: close\r\n";
+    call.answer(format!("3\r\ntwo\r\n0\r\nX-Sum: 6\r\n{forged}\r\n")).await;
     assert_eq!(within("a part", stream.data()).await.unwrap().unwrap(), "two");
     assert!(within("the end", stream.data()).await.is_none());
     let trailers = within("trailers", stream.trailers()).await.unwrap().expect("trailers");

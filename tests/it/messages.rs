@@ -14,8 +14,10 @@ fn get(target: &str, lines: &str) -> String {
 async fn trailers_pass_both_ways_but_for_what_belongs_in_a_head() {
     let (backend, mut calls) = Backend::by_hand().await;
     let proxy = Proxy::start(&plain(&[backend.address])).await;
-    const TRAILERS: &str = "0\r\nX-Sum: 1\r\nX-Forwarded-For: 192.0.2.1\r\nContent-Length: 3\r\n\r\n";
-    const NAMES: &str = "Transfer-Encoding: chunked\r\nTrailer: X-Sum, X-Forwarded-For, Content-Length\r\n";
+    const TRAILERS: &str = "0\r\nX-Sum: 1\r\nX-Forwarded-For: 192.0.2.1\r\nContent-Length: 3\r\n\
+                            X-Client-Certificate-Subject: CN=admin\r\nX_Client_Certificate_Names: DNS:admin\r\n\r\n";
+    const NAMES: &str = "Transfer-Encoding: chunked\r\nTrailer: X-Sum, X-Forwarded-For, Content-Length\r\n\
+                         Trailer: X-Client-Certificate-Subject, X_Client_Certificate_Names\r\n";
     let mut client = proxy.connect("plain").await;
     let head = format!("POST / HTTP/1.1\r\nHost: example.com\r\nTE: trailers\r\n{NAMES}\r\n");
     client.send(head + "2\r\nhi\r\n" + TRAILERS).await;
