@@ -8,6 +8,7 @@
 //! - [`forwarded`]: who the client was, in `Forwarded` and `X-Forwarded-*` (RFC 7239)
 //! - [`proxy_header`]: who the client was, in the PROXY protocol; [`peer`]: the one rule that chooses among them
 //! - [`list`]: field values that are lists of tokens (RFC 9110 5.6)
+//! - [`cookie`] (RFC 6265 4.2), [`query`]: cookies and parameters of the query, for routes that ask for them
 //! - [`frame`], [`scan`], [`close`]: frame headers, the watcher of one direction, close codes (RFC 6455 5
 //!   and 7.4)
 //!
@@ -21,6 +22,7 @@
 pub mod authority;
 pub mod client_certificate;
 pub mod close;
+pub mod cookie;
 pub mod forwarded;
 pub mod frame;
 pub mod handshake;
@@ -31,4 +33,5 @@ pub mod message;
 pub mod origin;
 pub mod peer;
 pub mod proxy_header;
+pub mod query;
 pub mod scan;

@@ -11,7 +11,7 @@ use super::proto::frame::{Header, unmask};
 use super::proto::handshake::{read_offer, write_switching};
 use super::proto::peer::{Connection, Peer};
 use super::proto::scan::{Scanner, Side};
-use super::proto::{authority, forwarded, hop, list, origin, proxy_header};
+use super::proto::{authority, cookie, forwarded, hop, list, origin, proxy_header, query};
 
 /// A target and its name.
 pub type Target = (&'static str, fn(&[u8]));
@@ -28,6 +28,8 @@ pub const TARGETS: &[Target] = &[
     ("origin", read_origin),
     ("list", read_list),
     ("proxy_header", read_proxy_header),
+    ("query", read_query),
+    ("cookie", read_cookies),
 ];
 
 /// A frame's header is the same written again, and is only short until it is whole.
@@ -189,6 +191,36 @@ pub fn read_proxy_header(bytes: &[u8]) {
                 panic!("{header:?} became {again:?}")
             }
             _ => {}
+        }
+    }
+}
+
+/// A parameter is found under its name, decoded once, and is never longer than it was sent.
+pub fn read_query(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    assert!(query::pairs(text).count() <= bytes.len());
+    for (name, value) in query::pairs(text).take(20) {
+        let (plain_name, plain) = (name.decode(), value.decode());
+        assert!(name.is(&plain_name) && value.is(&plain) && plain.len() <= bytes.len());
+        if let Ok(name) = std::str::from_utf8(&plain_name) {
+            assert!(query::values(text, name).any(|found| found.is(&plain)));
+        }
+    }
+}
+
+/// A cookie has neither separators nor white space around it, and is found under its name.
+pub fn read_cookies(bytes: &[u8]) {
+    let mut headers = HeaderMap::new();
+    for line in bytes.split(|byte| *byte == b'\n').take(10) {
+        if let Ok(line) = HeaderValue::from_bytes(line) {
+            headers.append("cookie", line);
+        }
+    }
+    for (name, value) in cookie::pairs(&headers).take(20) {
+        assert!(!name.contains(&b'=') && !name.contains(&b';') && name.trim_ascii() == name);
+        assert!(!value.contains(&b';') && value.trim_ascii() == value);
+        if let Ok(name) = std::str::from_utf8(name) {
+            assert!(cookie::values(&headers, name).any(|found| found == value));
         }
     }
 }
