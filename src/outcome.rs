@@ -50,7 +50,7 @@ pub enum Refusal {
     Connect,
     /// Extended CONNECT for something other than `websocket`, or where it is not offered (RFC 8441).
     Protocol,
-    /// No route matches host and path.
+    /// No route matches.
     NoRoute,
     /// The route does not accept WebSockets from this origin.
     Origin,
@@ -223,7 +223,7 @@ impl fmt::Display for Refusal {
             Refusal::Protocol => {
                 f.write_str("of extended CONNECT only the protocol websocket is served here")
             }
-            Refusal::NoRoute => f.write_str("no route serves this host and path"),
+            Refusal::NoRoute => f.write_str("no route serves this request"),
             Refusal::Origin => f.write_str("WebSockets from this origin are not accepted here"),
             Refusal::TunnelLimit => f.write_str("too many connections are open; try again later"),
             Refusal::HandshakeLimit => f.write_str("too many connections are being opened; try again later"),

@@ -6,6 +6,7 @@
 
 mod listeners;
 mod pools;
+mod routes;
 mod tls;
 
 use std::collections::HashMap;
@@ -15,17 +16,16 @@ use std::path::PathBuf;
 
 use self::listeners::listeners;
 use self::pools::{KnownPools, pools};
+use self::routes::routes;
 use super::file::{
-    AdminWords, DrainWords, FileWords, LimitsWords, LogWords, MetricsWords, RouteWords, ServerWords, TcpWords,
+    AdminWords, DrainWords, FileWords, LimitsWords, LogWords, MetricsWords, ServerWords, TcpWords,
 };
 use super::problem::shown;
 use super::reader::{Found, Reader};
 use super::shape::Need;
 use super::syntax::{FilePath, Name};
-use super::words::List;
 use super::{
-    At, Config, Drain, HostMatch, Limits, ListenAddress, Log, PathMatch, Pem, Place, Route, Server, Tcp,
-    UNIX_PATH_BYTES_MAX, defaults,
+    At, Config, Drain, Limits, ListenAddress, Log, Pem, Place, Server, Tcp, UNIX_PATH_BYTES_MAX, defaults,
 };
 
 /// The configuration that a file and those it includes mean. `None` when something is wrong, which is
@@ -179,45 +179,6 @@ fn watched(At { value, place }: At<FilePath>, reader: &mut Reader) -> At<PathBuf
     let path = reader.path(value.0, &place);
     reader.watched().files.insert(path.clone());
     At { value: path, place }
-}
-
-fn routes(
-    words: Found<List<RouteWords, 1>>,
-    pools: Option<&KnownPools>,
-    reader: &mut Reader,
-) -> Option<Vec<Route>> {
-    let mut names = Unique::default();
-    let mut matches = Unique::default();
-    all(words.written()?.value.0.into_iter().map(|At { value: words, place: header }| {
-        let name = words.name.written().map(plain);
-        if let Some(name) = &name {
-            free_name("route", name, &mut names, reader);
-        }
-        let place = words.path.place().or(words.host.place()).cloned().unwrap_or(header);
-        let host = words.host.or(HostMatch::Any);
-        let path = words.path.or(PathMatch::Prefix("/".to_owned()));
-        if let (Some(host), Some(path)) = (&host, &path)
-            && let Some(first) = matches.taken((host.clone(), path.clone()), &place)
-        {
-            let remedy = format!("the route on {} has both: change one of them", reader.line(&first, &place));
-            reader.report(&place, "another route serves the same host and path", remedy);
-        }
-        let pool = words.pool.written().map(plain);
-        if let (Some(pool), Some(known)) = (&pool, pools) {
-            known.expect(pool, reader);
-        }
-        let origins = words.origins.optional();
-        Some(Route {
-            name: name?,
-            host: host?,
-            path: path?,
-            origins: origins?.map(|list| list.value.0.into_iter().map(|origin| origin.value).collect()),
-            pool: pool?,
-            idle_timeout: words.idle_timeout.or(defaults::IDLE_TIMEOUT)?,
-            half_close_timeout: words.half_close_timeout.or(defaults::HALF_CLOSE_TIMEOUT)?,
-            body_bytes_max: words.body_bytes_max.optional()?.map(|size| size.value.0),
-        })
-    }))
 }
 
 /// All of them, or `None` if one is. Unlike `collect`, it goes through all, so that all their problems are

@@ -12,12 +12,15 @@ use toml::de::DeValue;
 
 use super::reader::{Found, Reader, Word, words};
 use super::shape::Shape;
-use super::syntax::{AdminAddress, FilePath, Name, ProbePath, ServerName};
+use super::syntax::{
+    AdminAddress, CookieName, FieldName, FilePath, MethodName, Name, ParameterName, ProbePath, ServerName,
+    Subprotocol,
+};
 use super::units::{Delay, IdleTimeout, KernelTimer, Size, Timeout};
-use super::words::{Auto, List, Named, Number, Off, choices};
+use super::words::{Auto, Entries, List, Named, Number, Off, choices};
 use super::{
-    At, BackendAddress, Balance, Cipher, ClientCertificateMode, HostMatch, ListenAddress, LogFormat,
-    LogLevel, OriginMatch, PathMatch, TlsVersion, UnknownName,
+    At, BackendAddress, Balance, Cipher, ClientCertificateMode, HostMatch, Kind, ListenAddress, LogFormat,
+    LogLevel, OriginMatch, PathMatch, TlsVersion, UnknownName, ValueMatch,
 };
 use crate::proto::proxy_header::Version;
 
@@ -229,10 +232,26 @@ words! {
     struct RouteWords = "`[[routes]]`" {
         /// The route's name in metrics and logs.
         required name: Name,
-        /// The host it serves: exact, or `*.example.com`; absent: every host.
+        /// The host it serves: exact, `*.example.com`, or `~` and a regular expression; absent: every host.
         optional host: HostMatch,
-        /// The path it serves: exact, or a prefix that ends in `/*`; absent: every path.
+        /// The path it serves: exact, a prefix that ends in `/*`, or `~` and a regular expression; absent: every path.
         optional path: PathMatch,
+        /// `"websocket"` handshakes, or plain `"http"`; absent: both.
+        optional kind: Kind,
+        /// The methods it serves; that of a WebSocket is GET; absent: every method.
+        optional methods: List<MethodName, 1>,
+        /// What fields must be: a text, `~` and a regular expression, true (there) or false (not there); absent: anything.
+        optional headers: Entries<FieldName, ValueMatch>,
+        /// What parameters of the query must be, decoded, as in `headers`; absent: anything.
+        optional query: Entries<ParameterName, ValueMatch>,
+        /// What cookies must be, as in `headers`; absent: anything.
+        optional cookies: Entries<CookieName, ValueMatch>,
+        /// Where the client is: IP addresses and networks; absent: anywhere.
+        optional source: List<IpNet, 1>,
+        /// WebSocket subprotocols of which the client must offer one; absent: it may offer any, or none.
+        optional subprotocols: List<Subprotocol, 1>,
+        /// The subject or a name of the client's certificate, as in `headers`; absent: any certificate, or none.
+        optional client_certificate: ValueMatch,
         /// Who may open a WebSocket: origins, `"null"`, `"absent"`; absent: anyone.
         optional origins: List<OriginMatch, 1>,
         /// The pool that answers, one of `[pools.NAME]`.
@@ -369,6 +388,7 @@ choices!(Cipher {
     "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256" => Self::RsaChaCha20Poly1305,
 });
 choices!(Verify { "full" => Self::Full, "none" => Self::None, });
+choices!(Kind { "websocket" => Self::WebSocket, "http" => Self::Http, });
 choices!(Version { "v1" => Self::V1, "v2" => Self::V2, });
 choices!(ProbeKind { "tcp" => Self::Tcp, "http" => Self::Http, });
 choices!(LogFormat { "json" => Self::Json, "text" => Self::Text, });

@@ -16,11 +16,13 @@
 
 mod broken;
 pub mod check;
+mod condition;
 pub mod defaults;
 pub mod diff;
 pub mod file;
 mod include;
 pub mod load;
+mod pattern;
 mod pool;
 pub mod problem;
 pub mod reader;
@@ -44,10 +46,12 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use condition::{Condition, Kind, ValueMatch};
 pub use diff::Change;
+pub use pattern::{Case, PATTERNS_MAX, Pattern};
 pub use pool::{Backend, BackendAddress, Balance, Health, HealthKind, Pool};
 pub use problem::{Place, Problem, Problems, Severity, Sources};
-pub use route::{HostMatch, OriginMatch, PathMatch, Route};
+pub use route::{HostMatch, Match, OriginMatch, PathMatch, Route};
 pub use tls::{
     Certificate, Cipher, ClientCertificateMode, ClientCertificates, Pem, PoolTls, Tls, TlsVersion, Trust,
     UnknownName,

@@ -14,6 +14,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::broken::Broken;
+use super::pattern::Patterns;
 use super::problem::{nearest, one_of, shown};
 use super::shape::{Key, Need, Shape};
 use super::watched::Watched;
@@ -58,6 +59,8 @@ pub struct Reader {
     entry: String,
     /// A fixed string that may stand instead of what is being read.
     alternative: Option<&'static str>,
+    /// The regular expressions so far.
+    patterns: Patterns,
 }
 
 /// What is known of a text, apart from its words.
@@ -157,6 +160,11 @@ impl Reader {
     /// What is known of the text of a place.
     fn text(&self, place: &Place) -> Option<&Text> {
         self.texts.get(place.source?)
+    }
+
+    /// The regular expressions so far.
+    pub(super) fn patterns(&mut self) -> &mut Patterns {
+        &mut self.patterns
     }
 
     /// Reports something that is written and wrong.

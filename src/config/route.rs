@@ -1,18 +1,17 @@
 //! A route: which requests it takes, and what becomes of them.
 
+use std::fmt;
 use std::time::Duration;
 
-use super::At;
+use super::{At, Condition, Pattern};
 
 /// `[[routes]]`: a match, and what happens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     /// Unique; the route's identity.
     pub name: At<String>,
-    /// The hosts it serves.
-    pub host: HostMatch,
-    /// The paths it serves.
-    pub path: PathMatch,
+    /// The requests it takes.
+    pub matches: Match,
     /// Who may open a WebSocket; `None` is anyone.
     pub origins: Option<Vec<OriginMatch>>,
     /// The name of a pool that exists.
@@ -25,24 +24,83 @@ pub struct Route {
     pub body_bytes_max: Option<u64>,
 }
 
+/// Which requests a route takes: those for which all of it holds.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Match {
+    /// The hosts it serves.
+    pub host: HostMatch,
+    /// The paths it serves.
+    pub path: PathMatch,
+    conditions: Vec<Condition>,
+}
+
+impl Match {
+    /// A match, the same one in whatever order the conditions come.
+    pub fn new(host: HostMatch, path: PathMatch, mut conditions: Vec<Condition>) -> Self {
+        conditions.sort_by_cached_key(|condition| (condition.rank(), condition.to_string()));
+        Self { host, path, conditions }
+    }
+
+    /// What else it asks for, the most particular first.
+    pub fn conditions(&self) -> &[Condition] {
+        &self.conditions
+    }
+}
+
 /// Which hosts a route serves. Names are lower case, without port or trailing dot; IPv6 addresses have no brackets.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum HostMatch {
     /// This one.
     Exact(String),
     /// Every name below: `*.example.com` is kept as `example.com`. Any number of labels, at least one.
     Below(String),
+    /// Those that match, in any case.
+    Pattern(Pattern),
     /// Every host.
     Any,
 }
 
 /// Which paths a route serves. Compared with the path as sent, without the query, not decoded.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum PathMatch {
     /// This one.
     Exact(String),
     /// `/ws/*` is kept as `/ws/`: everything that begins with it, and `/ws` itself. `/*` (`/`) is every path.
     Prefix(String),
+    /// Those that match.
+    Pattern(Pattern),
+}
+
+impl PathMatch {
+    /// Every path.
+    pub fn any() -> Self {
+        Self::Prefix("/".to_owned())
+    }
+}
+
+/// As it is written in a configuration, in one line.
+impl fmt::Display for HostMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(name) if name.contains(':') => write!(f, "host = \"[{name}]\""),
+            Self::Exact(name) => write!(f, "host = \"{name}\""),
+            Self::Below(name) => write!(f, "host = \"*.{name}\""),
+            Self::Pattern(pattern) => write!(f, "host = '{pattern}'"),
+            Self::Any => f.write_str("any host"),
+        }
+    }
+}
+
+/// As it is written in a configuration, in one line.
+impl fmt::Display for PathMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(path) => write!(f, "path = \"{path}\""),
+            Self::Prefix(path) if path == "/" => f.write_str("any path"),
+            Self::Prefix(path) => write!(f, "path = \"{path}*\""),
+            Self::Pattern(pattern) => write!(f, "path = '{pattern}'"),
+        }
+    }
 }
 
 /// One entry of `origins` (RFC 6454), compared in lower case.

@@ -70,7 +70,7 @@ pub enum Shape {
         /// How many there must be at least.
         min: usize,
     },
-    /// Tables under names that the operator chooses.
+    /// Tables, or values, under names that the operator chooses.
     Map {
         /// What each of them is.
         entry: &'static Shape,
@@ -158,7 +158,8 @@ impl fmt::Display for Shape {
             Self::Choice(words) => list(f, words.iter().map(|word| format!("\"{word}\""))),
             Self::Either(shapes) => list(f, shapes.iter().map(|shape| shape.to_string())),
             Self::List { .. } => f.write_str("a list in brackets: [ … ]"),
-            Self::Map { .. } => f.write_str("a table of tables"),
+            Self::Map { entry: Self::Table { .. }, .. } => f.write_str("a table of tables"),
+            Self::Map { .. } => f.write_str("a table: { NAME = … }"),
             Self::Table { keys, .. } => {
                 let keys: Vec<_> = keys.iter().map(|key| format!("{} = …", key.name)).collect();
                 write!(f, "a table: {{ {} }}", keys.join(", "))

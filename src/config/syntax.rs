@@ -5,6 +5,7 @@
 //! resolved or opened here.
 
 mod address;
+mod condition;
 
 use std::net::{Ipv6Addr, SocketAddr};
 
@@ -16,6 +17,8 @@ use self::address::{
     admin_address, authority, backend_address, host_name, listen_address, network, port_of, socket_address,
     without_brackets, without_port,
 };
+pub use self::condition::{CookieName, FieldName, MethodName, ParameterName, Subprotocol};
+use super::pattern::{Case, Pattern};
 use super::problem::{nearest, shown};
 use super::reader::{Reader, Word};
 use super::shape::Shape;
@@ -23,8 +26,10 @@ use super::{BackendAddress, HostMatch, ListenAddress, OriginMatch, PathMatch};
 
 /// What is wrong with a text, and what to write instead.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Wrong {
+pub struct Wrong {
+    /// What is wrong.
     pub message: String,
+    /// What would be right.
     pub remedy: String,
 }
 
@@ -50,40 +55,64 @@ pub struct ProbePath(pub String);
 
 /// Makes a type the word that a syntax gives.
 macro_rules! text_words {
-    ($( $Type:ty = $what:literal, $parse:path; )+) => { $(
+    ($( $Type:ty = $what:literal, $parse:expr; )+) => { $(
         impl Word for $Type {
             const SHAPE: &'static Shape = &Shape::Text($what);
 
             fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader) -> Option<Self> {
-                let DeValue::String(text) = value.get_ref() else {
-                    reader.report_kind(value, Self::SHAPE);
-                    return None;
-                };
-                match $parse(text) {
-                    Ok(parsed) => Some(parsed),
-                    Err(Wrong { message, remedy }) => {
-                        reader.report(&reader.place(value.span()), message, remedy);
-                        None
-                    }
-                }
+                text(value, Self::SHAPE, reader, $parse)
             }
         }
     )+ };
 }
+use text_words;
 
 text_words! {
-    Name = "a name", name;
-    FilePath = "a path", file_path;
-    ServerName = "a name such as chat.example.com", server_name;
-    ProbePath = "a path that begins with /", probe_path;
-    SocketAddr = "an IP address and a port", socket_address;
-    ListenAddress = "an IP address and a port, or a unix socket", listen_address;
-    AdminAddress = "an address such as 127.0.0.1:9900 or unix:/run/longhaul/admin.sock", admin_address;
-    IpNet = "a network such as 10.0.0.0/8", network;
-    HostMatch = "a host such as chat.example.com or *.example.com", host;
-    PathMatch = "a path such as /ws or /ws/*", path;
-    OriginMatch = "an origin such as https://chat.example.com", origin;
-    BackendAddress = "a host and a port, or a unix socket", backend_address;
+    Name = "a name", |text, _| name(text);
+    FilePath = "a path", |text, _| file_path(text);
+    ServerName = "a name such as chat.example.com", |text, _| server_name(text);
+    ProbePath = "a path that begins with /", |text, _| probe_path(text);
+    SocketAddr = "an IP address and a port", |text, _| socket_address(text);
+    ListenAddress = "an IP address and a port, or a unix socket", |text, _| listen_address(text);
+    AdminAddress = "an address such as 127.0.0.1:9900 or unix:/run/longhaul/admin.sock",
+        |text, _| admin_address(text);
+    IpNet = "a network such as 10.0.0.0/8", |text, _| network(text);
+    HostMatch = "a host such as chat.example.com or *.example.com", |text, reader| {
+        let found = pattern(text, Case::Ignored, reader)?;
+        found.map_or_else(|| host(text), |pattern| Ok(HostMatch::Pattern(pattern)))
+    };
+    PathMatch = "a path such as /ws or /ws/*", |text, reader| {
+        let found = pattern(text, Case::Matters, reader)?;
+        found.map_or_else(|| path(text), |pattern| Ok(PathMatch::Pattern(pattern)))
+    };
+    OriginMatch = "an origin such as https://chat.example.com", |text, _| origin(text);
+    BackendAddress = "a host and a port, or a unix socket", |text, _| backend_address(text);
+}
+
+/// A text in the syntax of `parse`; otherwise reports it.
+fn text<T>(
+    value: &Spanned<DeValue<'_>>,
+    shape: &Shape,
+    reader: &mut Reader,
+    parse: impl FnOnce(&str, &mut Reader) -> Result<T, Wrong>,
+) -> Option<T> {
+    let DeValue::String(text) = value.get_ref() else {
+        reader.report_kind(value, shape);
+        return None;
+    };
+    match parse(text, reader) {
+        Ok(parsed) => Some(parsed),
+        Err(Wrong { message, remedy }) => {
+            reader.report(&reader.place(value.span()), message, remedy);
+            None
+        }
+    }
+}
+
+/// The regular expression that a text is, if it begins with `~`.
+fn pattern(text: &str, case: Case, reader: &mut Reader) -> Result<Option<Pattern>, Wrong> {
+    let expression = text.strip_prefix('~').map(|expression| reader.patterns().get(expression, case));
+    expression.transpose().map_err(|(message, remedy)| Wrong { message, remedy })
 }
 
 fn wrong<T>(text: &str, what: &str, remedy: impl Into<String>) -> Result<T, Wrong> {

@@ -197,9 +197,9 @@ fn the_full_example_means_what_it_says() {
     assert_eq!(certificates[0].cert.value, Pem::File("/etc/longhaul/certs/chat.pem".into()));
     assert!(config.listeners[1].tls.is_none());
 
-    let [chat, everything] = config.routes.as_slice() else { panic!("two routes") };
-    assert_eq!(chat.host, HostMatch::Exact("chat.example.com".to_owned()));
-    assert_eq!(chat.path, PathMatch::Prefix("/ws/".to_owned()));
+    let [chat, canary, everything] = config.routes.as_slice() else { panic!("three routes") };
+    assert_eq!(chat.matches.host, HostMatch::Exact("chat.example.com".to_owned()));
+    assert_eq!(chat.matches.path, PathMatch::Prefix("/ws/".to_owned()));
     let below = OriginMatch::Below {
         scheme: "https".to_owned(),
         domain: "chat.example.com".to_owned(),
@@ -207,8 +207,23 @@ fn the_full_example_means_what_it_says() {
     };
     let exact = OriginMatch::Exact("https://chat.example.com".to_owned());
     assert_eq!(chat.origins, Some(vec![exact, below, OriginMatch::Absent]));
-    assert_eq!((&everything.host, &everything.path), (&HostMatch::Any, &PathMatch::Prefix("/".to_owned())));
+    assert_eq!(everything.matches, Match::new(HostMatch::Any, PathMatch::any(), Vec::new()));
     assert_eq!(everything.origins, None);
+    let conditions: Vec<_> = canary.matches.conditions().iter().map(Condition::to_string).collect();
+    let expected = [
+        r"client_certificate = '~DNS:[a-z]+\.devices\.example'",
+        r#"source = ["10.0.0.0/8", "2001:db8::/32"]"#,
+        r#"subprotocols = ["graphql-transport-ws", "graphql-ws"]"#,
+        r#"cookies.beta = "yes""#,
+        r#"headers.x-canary = "1""#,
+        "headers.user-agent = '~.*Firefox.*'",
+        "headers.x-debug = false",
+        "query.room = '~[0-9]+'",
+        "query.embed = true",
+        r#"methods = ["GET"]"#,
+        r#"kind = "websocket""#,
+    ];
+    assert_eq!(conditions, expected);
 
     let backends = &config.pools["chat"].backends;
     let addresses: Vec<_> = backends.iter().map(|backend| backend.address.value.to_string()).collect();
@@ -291,8 +306,8 @@ host = "[0::1]"
 "#;
     let config = parse(&[text, LISTENER, POOL].concat()).unwrap();
     let [a, b] = config.routes.as_slice() else { panic!("two routes") };
-    assert_eq!(a.host, HostMatch::Below("chat.example.com".to_owned()));
-    assert_eq!(a.path, PathMatch::Exact("/a%20b".to_owned()));
+    assert_eq!(a.matches.host, HostMatch::Below("chat.example.com".to_owned()));
+    assert_eq!(a.matches.path, PathMatch::Exact("/a%20b".to_owned()));
     let exact = |text: &str| OriginMatch::Exact(text.to_owned());
     let expected = [
         exact("https://chat.example.com"),
@@ -302,7 +317,36 @@ host = "[0::1]"
         exact("http://[::1]"),
     ];
     assert_eq!(a.origins.as_deref(), Some(expected.as_slice()));
-    assert_eq!(b.host, HostMatch::Exact("::1".to_owned()));
+    assert_eq!(b.matches.host, HostMatch::Exact("::1".to_owned()));
+}
+
+#[test]
+fn matches_are_kept_in_one_form() {
+    let route = |keys: &str| {
+        let mut config =
+            parse(&[LISTENER, POOL, ROUTE, keys].concat()).unwrap_or_else(|problems| panic!("{problems}"));
+        config.routes.remove(0).matches
+    };
+    for (one, other) in [
+        ("path = '/*'", ""),
+        ("methods = ['POST', 'GET', 'GET']", "methods = ['GET', 'POST']"),
+        ("subprotocols = ['b', 'a', 'b']", "subprotocols = ['a', 'b']"),
+        ("source = ['10.1.0.0/16', '::ffff:10.0.0.0/104', '10.2.3.4']", "source = ['10.0.0.0/8']"),
+        ("source = ['10.0.0.0/9', '10.128.0.0/9']", "source = ['10.0.0.0/8']"),
+        ("headers = { B = '1', A = true }", "headers = { a = true, b = '1' }"),
+        ("kind = 'http'\nquery = { q = false }", "query = { q = false }\nkind = 'http'"),
+    ] {
+        assert_eq!(route(one), route(other));
+    }
+    for (one, other) in [
+        ("headers = { a = '~1' }", "headers = { a = '1' }"),
+        ("headers = { a = '1' }", "cookies = { a = '1' }"),
+        ("headers = { a = true }", "headers = { a = false }"),
+        ("host = '~a'", "host = 'a'"),
+        ("path = '~/a'", "path = '/a'"),
+    ] {
+        assert_ne!(route(one), route(other));
+    }
 }
 
 #[test]

@@ -3,6 +3,8 @@
 //! Durations and sizes are in [`units`](super::units), text with a syntax of its own in
 //! [`syntax`](super::syntax).
 
+use std::collections::HashSet;
+use std::hash::Hash;
 use std::time::Duration;
 
 use toml::Spanned;
@@ -12,6 +14,7 @@ use super::At;
 use super::problem::{nearest, shown};
 use super::reader::{Reader, Word};
 use super::shape::Shape;
+use super::syntax::Wrong;
 
 /// A whole number from `MIN` to `MAX`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,6 +202,54 @@ impl<T: Word> Word for Named<T> {
         }
         // The tree is sorted by name; problems that compare entries need the order of the file.
         entries.sort_by_key(|entry| entry.name.place.span.start);
+        Some(Self(entries))
+    }
+}
+
+/// The name of an entry that the operator chose.
+pub trait Key: Clone + Eq + Hash {
+    /// The name in its one form.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    fn parse(text: &str) -> Result<Self, Wrong>;
+}
+
+/// Values under names that the operator chose, at least one, each name once. Wrong entries are reported and left out.
+#[derive(Clone, Debug)]
+pub struct Entries<K, T>(pub Vec<(K, At<T>)>);
+
+impl<K: Key, T: Word> Word for Entries<K, T> {
+    const SHAPE: &'static Shape = &Shape::Map { entry: T::SHAPE, min: 1 };
+
+    fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader) -> Option<Self> {
+        let DeValue::Table(table) = value.get_ref() else {
+            reader.report_kind(value, Self::SHAPE);
+            return None;
+        };
+        let title = reader.subject().to_owned();
+        if table.is_empty() {
+            let remedy = "write at least one entry, or remove it";
+            reader.report_missing(&reader.place(value.span()), format!("{title} is empty"), remedy);
+        }
+        let mut known = HashSet::new();
+        let mut entries = Vec::new();
+        for (written, value) in table.iter() {
+            let place = reader.place(written.span());
+            match K::parse(written.get_ref()) {
+                Err(Wrong { message, remedy }) => reader.report(&place, message, remedy),
+                Ok(key) if !known.insert(key.clone()) => {
+                    let message = format!("`{}` is there twice", shown(written.get_ref()));
+                    reader.report(&place, message, "keep one of them: letter case makes no other name");
+                }
+                Ok(key) => {
+                    reader.set_subject(format!("`{}`", shown(written.get_ref())));
+                    if let Some(read) = T::read(value, reader) {
+                        entries.push((key, At { value: read, place: reader.place(value.span()) }));
+                    }
+                }
+            }
+        }
         Some(Self(entries))
     }
 }

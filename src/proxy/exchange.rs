@@ -46,7 +46,7 @@ async fn answer(
     if inbound.offer.is_some() {
         account.wants_tunnel();
     }
-    let route = snapshot.routes.find(&inbound.authority.host, inbound.path()).ok_or(Refusal::NoRoute)?;
+    let route = snapshot.routes.find(&inbound.wanted(&caller, account.client())).ok_or(Refusal::NoRoute)?;
     account.routed(route);
     let Inbound { offer, head, authority, body } = inbound;
     let Some(offer) = offer else {

@@ -1,5 +1,7 @@
 //! A request as it came in, read; and as it goes on to a backend.
 
+use std::net::IpAddr;
+
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Request, Uri, Version, header};
@@ -7,13 +9,16 @@ use http::{Method, Request, Uri, Version, header};
 use super::Caller;
 use super::body::Upload;
 use crate::config::Limits;
+use crate::net::tls::clients::ClientCertificate;
 use crate::net::{http2, tls};
 use crate::outcome::{ConnectError, Refusal};
 use crate::proto::authority::{self, Authority};
 use crate::proto::client_certificate;
 use crate::proto::forwarded::{self, Sender};
 use crate::proto::handshake::{Offer, read_extended_offer, read_offer};
+use crate::proto::peer::Peer;
 use crate::proto::{hop, http2 as fields, message};
+use crate::route::{self, Certificate};
 use crate::state::Listener;
 
 /// A request that says for which host it is and is, if it wants a WebSocket, a valid handshake.
@@ -31,38 +36,76 @@ pub struct Inbound {
 /// Reads the head of a request that came to `listener`.
 ///
 /// # Errors
-/// [`Refusal::Connect`], [`Refusal::Protocol`], [`Refusal::Message`], [`Refusal::TargetTooLong`], [`Refusal::Host`],
-/// [`Refusal::Field`] or [`Refusal::Handshake`].
+/// As [`read_head`].
 pub fn read(request: Request<Upload>, listener: &Listener, limits: &Limits) -> Result<Inbound, Refusal> {
     let (head, body) = request.into_parts();
-    let protocol = http2::protocol(&head);
+    let (authority, offer) = read_head(&head, listener.extended_connect, limits)?;
+    Ok(Inbound { head, body, authority, offer })
+}
+
+/// The host that a request is for, and the handshake that it is; `extended_connect` allows one over HTTP/2.
+///
+/// # Errors
+/// [`Refusal::Connect`], [`Refusal::Protocol`], [`Refusal::Message`], [`Refusal::TargetTooLong`], [`Refusal::Host`],
+/// [`Refusal::Field`] or [`Refusal::Handshake`].
+pub fn read_head(
+    head: &Parts,
+    extended_connect: bool,
+    limits: &Limits,
+) -> Result<(Authority, Option<Offer>), Refusal> {
+    let protocol = http2::protocol(head);
     if head.method == Method::CONNECT && protocol.is_none() {
         return Err(Refusal::Connect);
     }
-    message::check_request(&head).map_err(Refusal::Message)?;
+    message::check_request(head).map_err(Refusal::Message)?;
     if head.uri.path_and_query().is_some_and(|target| target.as_str().len() > limits.target_bytes_max) {
         return Err(Refusal::TargetTooLong);
     }
-    let authority = authority::read(&head).map_err(Refusal::Host)?;
+    let authority = authority::read(head).map_err(Refusal::Host)?;
     if head.version == Version::HTTP_2 && !fields::values_are_valid(&head.headers) {
         return Err(Refusal::Field);
     }
     let offer = match protocol {
-        None => read_offer(&head).map_err(Refusal::Handshake)?,
-        Some(name) if listener.extended_connect && name.eq_ignore_ascii_case("websocket") => {
+        None => read_offer(head).map_err(Refusal::Handshake)?,
+        Some(name) if extended_connect && name.eq_ignore_ascii_case("websocket") => {
             let nonce = tls::random().ok_or(Refusal::Unreachable(ConnectError::Exhausted))?;
-            Some(read_extended_offer(&head, nonce).map_err(Refusal::Handshake)?)
+            Some(read_extended_offer(head, nonce).map_err(Refusal::Handshake)?)
         }
         Some(_) => return Err(Refusal::Protocol),
     };
-    Ok(Inbound { head, body, authority, offer })
+    Ok((authority, offer))
 }
 
 impl Inbound {
-    /// What routes are compared with: the path as sent, without the query.
-    pub fn path(&self) -> &str {
-        self.head.uri.path()
+    /// What routes are asked for, on behalf of `client`.
+    pub fn wanted<'a>(&'a self, caller: &'a Caller, client: Peer) -> route::Request<'a> {
+        let certificate = caller.tls.as_ref().and_then(|tls| tls.client.as_deref());
+        wanted(&self.head, &self.authority, self.offer.as_ref(), client.ip(), certificate.map(named))
     }
+}
+
+/// A request as routes see it.
+pub fn wanted<'a>(
+    head: &'a Parts,
+    authority: &'a Authority,
+    offer: Option<&'a Offer>,
+    client: Option<IpAddr>,
+    certificate: Option<Certificate<'a>>,
+) -> route::Request<'a> {
+    route::Request {
+        host: &authority.host,
+        path: head.uri.path(),
+        query: head.uri.query().unwrap_or_default(),
+        method: if offer.is_some() { &Method::GET } else { &head.method },
+        headers: &head.headers,
+        client,
+        offered: offer.map(|offer| offer.protocols.as_slice()),
+        certificate,
+    }
+}
+
+fn named(certificate: &ClientCertificate) -> Certificate<'_> {
+    Certificate { subject: certificate.subject.as_bytes(), names: certificate.names.as_bytes() }
 }
 
 /// Makes a head ready for a backend: the target in origin form, one `Host`, one `Cookie`, one length, no hop-by-hop fields, the

@@ -1,68 +1,137 @@
-//! Which route a request takes: by host, then by path; the most specific wins, and the order in the file never matters.
+//! Which route a request takes: the most specific of those that match. The order in the file never matters.
 //!
-//! 1. The host: an exact name before `*.` wildcards, a wildcard with more labels before one with fewer, any host last.
-//! 2. Within each of these, the path: an exact one before prefixes, a longer prefix before a shorter one.
+//! A route matches when its host, its path and all its conditions do. Of several that match the first in this order wins:
 //!
-//! A host's routes that have no matching path do not hide those of a less specific host. A lookup allocates nothing and
-//! costs a hash per label of the host and a binary search per prefix length, whatever the number of routes.
+//! 1. The host: an exact name; a wildcard, one with more labels first; a regular expression, a longer one first; any host.
+//! 2. The path: an exact one; a prefix, a longer one first; a regular expression, a longer one first; any path.
+//! 3. The conditions: more of them before fewer. Each field, parameter and cookie counts as one.
+//! 4. As many conditions are compared one by one, each side's most particular first: by kind (client certificate, source,
+//!    subprotocol, cookie, field, parameter, method, websocket or http), then by how narrow they are (an exact value, an
+//!    expression, presence, absence; a narrower network; fewer subprotocols or methods).
+//! 5. The route's name, in the order of its bytes.
+//!
+//! A route that does not match hides none: where a host has no route for a request, a less specific one may.
+//!
+//! # What a lookup costs
+//! A hash for each label of the host, one for the path and one for each of its prefixes that are not longer than the
+//! longest configured. Where more than a few routes share host and path, those that ask for an exact value, a network or a
+//! subprotocol are found by what the request has there: a hash for each of its values under each name that these routes
+//! ask for. None of it depends on the number of routes.
+//!
+//! What does: regular expressions are tried one after the other, those of hosts for requests that no exact name or
+//! wildcard takes, those of paths for the routes of one host ([`PATTERNS_MAX`](crate::config::PATTERNS_MAX) bounds them);
+//! and so are routes that share host and path and differ in nothing but expressions, presence or absence.
+//!
+//! A lookup allocates nothing, but for expressions, and for a parameter that is percent-encoded where values are looked up.
+
+mod choices;
+mod explain;
+mod order;
+mod paths;
+mod request;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use crate::config::{HostMatch, PathMatch};
+use self::choices::{Choices, Rank};
+use self::paths::Paths;
+use crate::config::{HostMatch, Match, Pattern};
+
+pub use explain::{Candidate, Check, Explanation, Verdict};
+pub use order::Step;
+pub use request::{Certificate, Request};
 
 /// Routes by what they match. `T` is what a match leads to.
 pub struct Table<T> {
-    exact: HashMap<String, Paths<T>>,
-    below: HashMap<String, Paths<T>>,
-    any: Paths<T>,
+    /// The most specific first. All that is below are places in it.
+    routes: Vec<Entry<T>>,
+    exact: HashMap<String, Paths>,
+    below: HashMap<String, Paths>,
+    patterns: Vec<(Pattern, Paths)>,
+    any: Paths,
 }
 
-/// The routes of one host.
-struct Paths<T> {
-    exact: HashMap<String, T>,
-    /// Without the final slash: `/ws/*` is `/ws`, and `/*` is empty.
-    prefix: HashMap<String, T>,
-    /// The longest key of `prefix`, in bytes: longer parts of a path need no lookup.
-    prefix_bytes_max: usize,
+struct Entry<T> {
+    name: Arc<str>,
+    matches: Match,
+    target: T,
 }
 
-impl<T> Default for Table<T> {
-    fn default() -> Table<T> {
-        Table { exact: HashMap::new(), below: HashMap::new(), any: Paths::default() }
-    }
-}
-
-impl<T> Default for Paths<T> {
-    fn default() -> Paths<T> {
-        Paths { exact: HashMap::new(), prefix: HashMap::new(), prefix_bytes_max: 0 }
+impl<T> FromIterator<(Arc<str>, Match, T)> for Table<T> {
+    /// A table of routes by name. The configuration has no two with the same name.
+    fn from_iter<I: IntoIterator<Item = (Arc<str>, Match, T)>>(routes: I) -> Table<T> {
+        let mut routes: Vec<_> =
+            routes.into_iter().map(|(name, matches, target)| Entry { name, matches, target }).collect();
+        routes.sort_by(|one, other| order::compare(one.key(), other.key()).0);
+        let mut table = Table {
+            routes: Vec::new(),
+            exact: HashMap::new(),
+            below: HashMap::new(),
+            patterns: Vec::new(),
+            any: Paths::default(),
+        };
+        for (rank, route) in (0..).zip(&routes) {
+            table.paths_of(&route.matches.host).add(&route.matches.path, rank);
+        }
+        let matches: Vec<_> = routes.iter().map(|route| &route.matches).collect();
+        table.all_paths().for_each(|paths| paths.seal(&matches));
+        table.routes = routes;
+        table
     }
 }
 
 impl<T> Table<T> {
-    /// Adds a route; the configuration has no two with the same match.
-    pub fn insert(&mut self, host: &HostMatch, path: &PathMatch, target: T) {
-        let paths = match host {
+    /// The route of a request.
+    pub fn find(&self, request: &Request<'_>) -> Option<&T> {
+        Some(&self.route(self.first(request)?)?.target)
+    }
+
+    /// Where the first route that matches stands.
+    fn first(&self, request: &Request<'_>) -> Option<Rank> {
+        let holds = |rank| self.route(rank).is_some_and(|route| request.meets(&route.matches));
+        let choose = |choices: &Choices| choices.first(request, holds);
+        let within = |paths: &Paths| paths.find(request.path, choose);
+        let host = request.host;
+        let exact = self.exact.get(host).and_then(within);
+        let below = || parents(host).find_map(|parent| within(self.below.get(parent)?));
+        let matching = || self.patterns.iter().filter(|(pattern, _)| pattern.matches(host.as_bytes()));
+        let patterns = || matching().find_map(|(_, paths)| within(paths));
+        exact.or_else(below).or_else(patterns).or_else(|| within(&self.any))
+    }
+
+    fn route(&self, rank: Rank) -> Option<&Entry<T>> {
+        self.routes.get(usize::try_from(rank).ok()?)
+    }
+
+    /// The routes of a host, so far none if it is new.
+    fn paths_of(&mut self, host: &HostMatch) -> &mut Paths {
+        match host {
             HostMatch::Exact(name) => self.exact.entry(name.clone()).or_default(),
             HostMatch::Below(name) => self.below.entry(name.clone()).or_default(),
+            HostMatch::Pattern(pattern) => paths::slot(&mut self.patterns, pattern),
             HostMatch::Any => &mut self.any,
-        };
-        match path {
-            PathMatch::Exact(path) => {
-                paths.exact.insert(path.clone(), target);
-            }
-            PathMatch::Prefix(path) => {
-                let key = path.strip_suffix('/').unwrap_or(path);
-                paths.prefix_bytes_max = paths.prefix_bytes_max.max(key.len());
-                paths.prefix.insert(key.to_string(), target);
-            }
         }
     }
 
-    /// The route of `host` (lower case, without port) and `path` (without query).
-    pub fn find(&self, host: &str, path: &str) -> Option<&T> {
-        let exact = self.exact.get(host).and_then(|paths| paths.find(path));
-        let below = || parents(host).find_map(|parent| self.below.get(parent)?.find(path));
-        exact.or_else(below).or_else(|| self.any.find(path))
+    fn all_paths(&mut self) -> impl Iterator<Item = &mut Paths> {
+        let patterns = self.patterns.iter_mut().map(|(_, paths)| paths);
+        let named = self.exact.values_mut().chain(self.below.values_mut());
+        named.chain(patterns).chain([&mut self.any])
+    }
+}
+
+impl<T> Default for Table<T> {
+    fn default() -> Table<T> {
+        [].into_iter().collect()
+    }
+}
+
+impl<T> Entry<T> {
+    fn key(&self) -> (&Match, &str) {
+        (&self.matches, &self.name)
     }
 }
 
@@ -73,102 +142,3 @@ fn parents(host: &str) -> impl Iterator<Item = &str> {
 }
 
 const HOST_BYTES_MAX: usize = 253;
-
-impl<T> Paths<T> {
-    fn find(&self, path: &str) -> Option<&T> {
-        let longest_prefix = || self.parts(path).find_map(|part| self.prefix.get(part));
-        self.exact.get(path).or_else(longest_prefix)
-    }
-
-    /// What may be a prefix of `path`: the path itself and all that stands before one of its slashes, longest first,
-    /// none of it longer than the longest prefix.
-    fn parts<'p>(&self, path: &'p str) -> impl Iterator<Item = &'p str> {
-        // A path may hold any UTF-8, so the limit may fall into a character; a slash is never inside one.
-        let end = path.floor_char_boundary(self.prefix_bytes_max + 1);
-        let slashes = path.get(..end).unwrap_or_default().rmatch_indices('/');
-        let parts = slashes.filter_map(|(slash, _)| path.get(..slash));
-        let whole = path.len() <= self.prefix_bytes_max && !path.is_empty();
-        whole.then_some(path).into_iter().chain(parts)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn table(routes: &[(&str, &str)]) -> Table<String> {
-        let mut table = Table::default();
-        for (host, path) in routes {
-            let host_match = match (*host, host.strip_prefix("*.")) {
-                ("", _) => HostMatch::Any,
-                (_, Some(parent)) => HostMatch::Below(parent.into()),
-                (name, None) => HostMatch::Exact(name.into()),
-            };
-            let path_match = match path.strip_suffix('*') {
-                Some(prefix) => PathMatch::Prefix(prefix.into()),
-                None => PathMatch::Exact((*path).into()),
-            };
-            table.insert(&host_match, &path_match, format!("{host}{path}"));
-        }
-        table
-    }
-
-    #[test]
-    fn the_most_specific_route_wins() {
-        let table = table(&[
-            ("", "/*"),
-            ("", "/any"),
-            ("*.example.com", "/*"),
-            ("*.eu.example.com", "/ws/*"),
-            ("chat.example.com", "/ws/*"),
-            ("chat.example.com", "/ws/v2/*"),
-            ("chat.example.com", "/ws/v2/exact"),
-        ]);
-        for (host, path, expected) in [
-            ("chat.example.com", "/ws/v2/exact", "chat.example.com/ws/v2/exact"),
-            ("chat.example.com", "/ws/v2/exact/", "chat.example.com/ws/v2/*"),
-            ("chat.example.com", "/ws/v2", "chat.example.com/ws/v2/*"),
-            ("chat.example.com", "/ws/v2x", "chat.example.com/ws/*"),
-            ("chat.example.com", "/ws", "chat.example.com/ws/*"),
-            ("chat.example.com", "/ws/", "chat.example.com/ws/*"),
-            ("chat.example.com", "/wsx", "*.example.com/*"),
-            ("chat.example.com", "/any", "*.example.com/*"),
-            ("a.b.eu.example.com", "/ws/1", "*.eu.example.com/ws/*"),
-            ("a.b.eu.example.com", "/other", "*.example.com/*"),
-            ("example.com", "/ws/1", "/*"),
-            ("example.com", "/any", "/any"),
-            ("notexample.com", "/", "/*"),
-        ] {
-            assert_eq!(table.find(host, path).unwrap(), expected, "{host}{path}");
-        }
-    }
-
-    #[test]
-    fn without_a_match_there_is_no_route() {
-        let table = table(&[("chat.example.com", "/ws/*"), ("*.example.com", "/only")]);
-        for (host, path) in [
-            ("chat.example.com", "/"),
-            ("chat.example.com", ""),
-            ("chat.example.com", "*"),
-            ("chat.example.com", "/WS/1"),
-            ("example.com", "/only"),
-            ("", "/ws/1"),
-        ] {
-            assert!(table.find(host, path).is_none(), "{host}{path}");
-        }
-    }
-
-    #[test]
-    fn a_hostile_path_or_host_costs_few_lookups() {
-        let table = table(&[("*.example.com", "/ws/*"), ("", "/a/b/*")]);
-        let path = "/".repeat(30_000);
-        let host = "a.".repeat(15_000);
-        assert!(table.find("x.example.com", &path).is_none());
-        assert!(table.find(&host, &path).is_none());
-        for start in ["", "/", "/é", "/aé", "/abé", "/ab/é", "/a/b", "/a/bé"] {
-            let path = start.to_string() + &path;
-            assert!(table.any.parts(&path).count() <= 5, "{start}");
-            assert!(table.any.parts(&path).all(|part| part.len() <= "/a/b".len()), "{start}");
-        }
-    }
-}

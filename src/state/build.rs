@@ -42,15 +42,16 @@ pub fn build(
     if !problems.is_empty() {
         return Err(problems);
     }
-    let mut routes = Table::default();
+    let mut routes = Vec::with_capacity(config.routes.len());
     let mut routes_by_name = HashMap::with_capacity(config.routes.len());
     for route in &config.routes {
         // The check has made sure that the pool exists.
         let Some(pool) = pools.get(route.pool.value.as_str()) else { continue };
         let built = builder.route(route, pool);
-        routes.insert(&route.host, &route.path, built.clone());
+        routes.push((built.terms.route.clone(), route.matches.clone(), built.clone()));
         routes_by_name.insert(built.terms.route.clone(), built);
     }
+    let routes = Table::from_iter(routes);
     let generation = previous.map_or(0, |previous| previous.generation) + 1;
     Ok(Snapshot { generation, config, routes, routes_by_name, pools, listeners })
 }

@@ -115,7 +115,7 @@ async fn answers_without_a_body_end_with_their_head() {
     // longhaul's own answers keep the rule.
     let none = backend_without_route(&pki).await;
     let mut client = connect(&none, &pki).await;
-    assert_eq!(client.get("/").await.body, "no route serves this host and path\n");
+    assert_eq!(client.get("/").await.body, "no route serves this request\n");
     let head = client.request("HEAD", "/", &[], "").await;
     assert_eq!((head.status, head.get("content-length"), &*head.body), (404, Some("35"), ""));
 }

@@ -110,7 +110,7 @@ async fn without_a_route_it_is_404() {
     let config = plain(&[backend.address])
         .replace("name = \"all\"\npool", "name = \"all\"\nhost = \"other.example.com\"\npool");
     let proxy = Proxy::start(&config).await;
-    expect(&proxy, "", 404, "no route serves this host and path", "no_route").await;
+    expect(&proxy, "", 404, "no route serves this request", "no_route").await;
     assert_eq!(backend.called(), 0);
 }
 

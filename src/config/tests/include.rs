@@ -103,18 +103,18 @@ fn every_problem_shows_its_own_file() {
         "r/a.toml:4:2 `server` is not a key of an included file => move it to main.toml",
         "r/a.toml:6:3 `listener` is not a key of an included file => did you mean `listeners`?",
         "r/b.toml:1:1 `include` is not a key of an included file => move it to main.toml",
-        "r/b.toml:2:1 another route serves the same host and path => the route on line 1 of r/a.toml has both: change one \
-         of them",
+        "r/b.toml:2:1 another route serves the same requests => the one on line 1 of r/a.toml does: change the host, the \
+         path or a condition of either",
         "r/b.toml:3:8 another route is named `r` => the one on line 2 of r/a.toml has the name: choose another",
         "r/b.toml:5:8 another pool is named `p` => the one on line 7 of main.toml has the name: choose another",
         "r/b.toml:6:12 `backends` is empty => write at least one entry",
         "r/c.toml:3:11 `127.0.0.1:1` is bound already => line 6 of main.toml binds it: choose another port",
         "r/c.toml:4:1 `[[routes]]` has no `name` => add `name`: the route's name in metrics and logs",
         "r/c.toml:4:1 `[[routes]]` has no `pool` => add `pool`: the pool that answers, one of `[pools.NAME]`",
-        "r/c.toml:4:1 another route serves the same host and path => the route on line 1 of r/a.toml has both: change one \
-         of them",
-        "r/c.toml:5:1 `server` is not a key of `[[routes]]` => write `name`, `host`, `path`, `origins`, `pool`, \
-         `idle_timeout`, `half_close_timeout` or `body_bytes_max`",
+        "r/c.toml:4:1 another route serves the same requests => the one on line 1 of r/a.toml does: change the host, the \
+         path or a condition of either",
+        "r/c.toml:5:1 `server` is not a key of `[[routes]]` => write `name`, `host`, `path`, `kind`, `methods`, `headers`, \
+         `query`, `cookies`, `source`, `subprotocols` or one of 6 others",
     ];
     assert_eq!(files.described(), [&main[..], &included[..]].concat());
     assert!(files.load().unwrap_err().to_string().ends_with("14 problems in 4 files"));

@@ -14,6 +14,9 @@ const GROWTH: &[(&str, &str, &str)] = &[
     ("router, exact host", "10 routes", "10,000 routes"),
     ("router, wildcard", "10 routes", "10,000 routes"),
     ("router, prefix", "10 routes", "10,000 routes"),
+    ("router, field", "10 routes", "10,000 routes"),
+    ("router, parameter", "10 routes", "10,000 routes"),
+    ("router, source", "10 routes", "10,000 routes"),
     ("pool, round robin", "3 backends", "5,000 backends"),
     ("pool, least connections", "3 backends", "5,000 backends"),
 ];

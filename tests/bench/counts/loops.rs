@@ -9,10 +9,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use longhaul::config::{BackendAddress, Balance, HostMatch, PathMatch};
+use longhaul::config::{BackendAddress, Balance};
 use longhaul::proto::frame::{Header, Opcode};
 use longhaul::proto::scan::{Scanner, Side};
-use longhaul::route::Table;
 use longhaul::tunnel::flow::Flow;
 use longhaul::tunnel::scratch::SCRATCH_BYTES;
 use longhaul::upstream::backend::{Backend, Health};
@@ -21,6 +20,7 @@ use longhaul::upstream::pool::{Member, Pool, Tried};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::kit::Message;
+use crate::router;
 
 /// What [`run`] is called by.
 pub const LOOPS: &str = "loops";
@@ -34,7 +34,8 @@ pub fn run() -> ExitCode {
     flow("flow, 125 bytes", Scanner::new(Side::Client, false));
     flow("flow, 125 bytes, blind", Scanner::blind());
     for routes in [10, 10_000] {
-        router(routes);
+        router::hosts_and_paths(routes);
+        router::conditions(routes);
     }
     for members in [3, 5_000] {
         pool("round robin", Balance::RoundRobin, members);
@@ -49,7 +50,8 @@ fn boundary() {
     black_box(());
 }
 
-fn measure(name: &str, mut work: impl FnMut(usize)) {
+/// Runs a loop, for its instructions to be counted.
+pub fn measure(name: &str, mut work: impl FnMut(usize)) {
     // What happens once only.
     work(0);
     boundary();
@@ -137,31 +139,6 @@ fn flow(name: &str, scanner: Scanner) {
     });
 }
 
-/// A third each of exact hosts, wildcards, and prefixes of paths.
-fn router(routes: usize) {
-    let mut table = Table::default();
-    let mut requests = [const { Vec::new() }; 3];
-    for index in 0..routes {
-        let below = |name: String| PathMatch::Prefix(name);
-        let (kind, host, path) = match index % 3 {
-            0 => (0, HostMatch::Exact(format!("chat-{index}.example.com")), below("/ws/".into())),
-            1 => (1, HostMatch::Below(format!("team-{index}.example.com")), below("/ws/".into())),
-            _ => (2, HostMatch::Any, below(format!("/app-{index}/"))),
-        };
-        table.insert(&host, &path, index);
-        let host = ["chat", "x.team", "any"][kind];
-        let path = if kind == 2 { format!("/app-{index}/room/1") } else { "/ws/room/1".into() };
-        requests[kind].push((format!("{host}-{index}.example.com"), path, index));
-    }
-    for (kind, name) in ["exact host", "wildcard", "prefix"].into_iter().enumerate() {
-        let requests = &requests[kind];
-        measure(&format!("router, {name}, {} routes", thousands(routes)), |round| {
-            let (host, path, route) = &requests[round % requests.len()];
-            assert_eq!(table.find(black_box(host), black_box(path)), Some(route));
-        });
-    }
-}
-
 fn pool(name: &str, balance: Balance, members: usize) {
     let member = |index| {
         let address = BackendAddress::Tcp { host: format!("192.0.2.{}", index % 256), port: 80 };
@@ -183,6 +160,7 @@ fn pool(name: &str, balance: Balance, members: usize) {
     });
 }
 
-fn thousands(number: usize) -> String {
+/// `10,000`
+pub fn thousands(number: usize) -> String {
     if number < 1000 { number.to_string() } else { format!("{},{:03}", number / 1000, number % 1000) }
 }

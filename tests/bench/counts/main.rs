@@ -24,6 +24,7 @@ mod instructions;
 mod kit;
 mod loops;
 mod report;
+mod router;
 mod sites;
 mod trace;
 mod traffic;
