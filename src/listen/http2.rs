@@ -25,11 +25,9 @@ use crate::telemetry::labels::ConnectionFault;
 
 /// Serves a connection to its end, that of its tunnels included.
 pub async fn serve(plane: Arc<Plane>, stream: Stream, caller: Arc<Caller>, limits: Limits) {
-    let fault = match drive(&plane, stream, &caller, limits).await {
-        Ok(()) => return,
-        Err(fault) => fault,
-    };
-    plane.metrics.connection_fault(&caller.listener.name, fault);
+    if let Err(Some(fault)) = drive(&plane, stream, &caller, limits).await {
+        plane.metrics.connection_fault(&caller.listener.name, fault);
+    }
 }
 
 async fn drive(
@@ -37,13 +35,13 @@ async fn drive(
     stream: Stream,
     caller: &Arc<Caller>,
     limits: Limits,
-) -> Result<(), ConnectionFault> {
+) -> Result<(), Option<ConnectionFault>> {
     let grounds = Grounds::default();
     let handshake = http2::handshake(stream, &limits, caller.listener.extended_connect);
     let mut connection = match timeout(limits.head_timeout, handshake).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => return Err(fault(&error, &grounds).await),
-        Err(_) => return Err(ConnectionFault::HeadTimeout),
+        Err(_) => return Err(Some(ConnectionFault::HeadTimeout)),
     };
     let mut liveness = Liveness::new(connection.ping_pong(), &limits);
     let (resets, fields_max) = (Resets::default(), limits.head_fields_max);
@@ -71,27 +69,27 @@ async fn drive(
                 // What is left is to tell the client.
                 let told = poll_fn(|context| connection.poll_closed(context));
                 let _ = timeout(limits.http2_ping_timeout, told).await;
-                return Err(ConnectionFault::ResetFlood);
+                return Err(Some(ConnectionFault::ResetFlood));
             }
             () = liveness.due() => match liveness.judge(connection.has_streams()) {
                 Verdict::Alive => {}
                 Verdict::Idle => connection.graceful_shutdown(),
                 Verdict::Gone => return Ok(()),
-                Verdict::Dead(fault) => return Err(fault),
+                Verdict::Dead(fault) => return Err(Some(fault)),
             },
         }
     }
 }
 
-/// What the end of the connection is counted as.
-async fn fault(error: &h2::Error, grounds: &Grounds) -> ConnectionFault {
+/// What the end of the connection is counted as; a client that just left is none, however it did.
+async fn fault(error: &h2::Error, grounds: &Grounds) -> Option<ConnectionFault> {
     if !error.is_library() {
-        return ConnectionFault::Broken;
+        return grounds.concern_streams().then_some(ConnectionFault::Broken);
     }
     // The streams have been woken; once they have had their turn they know more.
     yield_now().await;
-    grounds.fault().unwrap_or(match error.reason() {
+    grounds.fault().or(Some(match error.reason() {
         Some(Reason::ENHANCE_YOUR_CALM) => ConnectionFault::Flood,
         _ => ConnectionFault::Malformed,
-    })
+    }))
 }

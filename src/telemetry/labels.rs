@@ -85,7 +85,7 @@ pub enum ConnectionFault {
     PingTimeout,
     /// The head is larger than `limits` allow (431).
     HeadTooLarge,
-    /// Reset, or closed in the middle of a message.
+    /// Reset, or closed in the middle of a message; in HTTP/2, while there is a stream.
     Broken,
     /// A PROXY header is expected, and the connection does not begin like one.
     ProxyHeaderMissing,

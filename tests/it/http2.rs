@@ -5,10 +5,14 @@ mod floods;
 mod limits;
 mod tunnel;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::HeaderMap;
+use socket2::SockRef;
 use tokio::io::AsyncWriteExt;
 
+use crate::kit::frames::{DATA, END_HEADERS, END_STREAM, Frames, GET, HEADERS, block, frame};
 use crate::kit::{Backend, Client, Http2, Pki, Proxy, Reply, Resumption, plain, read_until, secure, within};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -88,6 +92,41 @@ async fn http_2_without_tls_is_closed_and_counted() {
         .wait_metric("longhaul_connection_errors_total{listener=\"plain\",reason=\"http2_preface\"}", 1.0)
         .await;
     assert_eq!(backend.called(), 0);
+}
+
+#[tokio::test]
+async fn who_leaves_between_streams_is_no_fault_however_it_goes() {
+    let (backend, mut calls) = Backend::by_hand().await;
+    let (proxy, pki) = proxy(&backend, "").await;
+    let request = frame(HEADERS, END_STREAM | END_HEADERS, 1, &block(&GET));
+    for reset in [false, true] {
+        for asks in [false, true] {
+            let mut client = Http2::secure(proxy.address("secure"), &pki).await;
+            if asks {
+                let mut frames = Frames::begin(client).await;
+                frames.0.send(&request).await;
+                calls.next().await.answer(OK).await;
+                while frames
+                    .receive()
+                    .await
+                    .is_some_and(|(kind, flags, ..)| (kind, flags) != (DATA, END_STREAM))
+                {}
+                client = frames.0;
+            }
+            if reset {
+                SockRef::from(client.tcp()).set_linger(Some(Duration::ZERO)).expect("a live socket");
+            }
+            // Without close_notify, as curl does.
+            drop(client);
+        }
+    }
+    proxy.wait_metric("longhaul_connections_active{listener=\"secure\"}", 0.0).await;
+    assert_eq!(proxy.metric(&faults("broken")).await, 0.0);
+    let mut frames = Frames::begin(Http2::secure(proxy.address("secure"), &pki).await).await;
+    frames.0.send(&request).await;
+    let _held = calls.next().await;
+    drop(frames);
+    proxy.wait_metric(&faults("broken"), 1.0).await;
 }
 
 #[tokio::test]

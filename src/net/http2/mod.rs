@@ -74,6 +74,11 @@ impl Grounds {
         self.0.get().copied()
     }
 
+    /// Whether there are streams that would be told: each holds them.
+    pub fn concern_streams(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
     /// A stream was told this. The words are those that h2 sends to the client.
     fn note(&self, error: &h2::Error) {
         if !(error.is_go_away() && error.is_library()) {
