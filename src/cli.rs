@@ -1,5 +1,7 @@
 //! The command line: what each command does, and with which status it ends.
 
+mod explain;
+
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,6 +10,7 @@ use std::sync::Arc;
 use clap::{Parser, Subcommand, ValueEnum};
 use tokio::runtime;
 
+use self::explain::Asked;
 use crate::config::schema::schema;
 use crate::config::{Config, Problems};
 use crate::demo;
@@ -24,6 +27,8 @@ Examples:
   longhaul run --config longhaul.toml     serve what the file says
   longhaul check longhaul.toml            say what is wrong with the file, its certificates and its keys
   longhaul check a.toml --format json     the same, for editors and build servers
+  longhaul check a.toml --explain 'GET wss://chat.example.com/ws' -H 'X-Canary: 1'
+                                          say which route a request takes, and why
   longhaul schema > schema.json           what may stand in the file, for editors that complete it
   kill -HUP PID                           read the file again (longhaul also notices when it changes)
   kill -TERM PID                          stop politely: tunnels may end until server.drain.deadline
@@ -34,9 +39,11 @@ Exit status:
   1   it could not start: an address is taken, or the machine lacks something
   2   the command line is wrong
   3   it stopped, and connections were cut at the drain deadline or by a second signal
+  4   no route takes the request of --explain
   78  the configuration is wrong (nothing was started)";
 
 const EXIT_CUT: u8 = 3;
+const EXIT_NO_ROUTE: u8 = 4;
 const EXIT_CONFIG: u8 = 78;
 
 /// A reverse proxy and load balancer for connections that stay open: WebSocket first, and the HTTP around it.
@@ -64,6 +71,8 @@ enum Command {
         /// Problems as text on standard error, or as a JSON array on standard output
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
+        #[command(flatten)]
+        asked: Box<Asked>,
     },
     /// Print what may stand in a configuration file, as a JSON Schema (draft-07)
     Schema,
@@ -85,7 +94,7 @@ pub fn main() -> ExitCode {
             Ok(loaded) => run(loaded, &config),
             Err(problems) => report(&problems),
         },
-        Command::Check { file, format } => check(&file, format),
+        Command::Check { file, format, asked } => check(&file, format, &asked),
         Command::Schema => print(&schema()),
         Command::Demo => run_demo(),
     }
@@ -99,7 +108,7 @@ fn run(config: Config, path: &Path) -> ExitCode {
 }
 
 /// Does all that a start does before it binds addresses.
-fn check(path: &Path, format: Format) -> ExitCode {
+fn check(path: &Path, format: Format, asked: &Asked) -> ExitCode {
     let built = Config::load(path)
         .and_then(|config| build::build(Arc::new(config), None, &Registry::default(), &Metrics::new(1)));
     match (built, format) {
@@ -107,6 +116,10 @@ fn check(path: &Path, format: Format) -> ExitCode {
             let config = &snapshot.config;
             if !config.warnings.is_empty() {
                 show(&config.warnings);
+            }
+            if let Some((text, taken)) = asked.explain(&snapshot) {
+                let printed = print(&text);
+                return if taken { printed } else { ExitCode::from(EXIT_NO_ROUTE) };
             }
             let counts = [
                 count(config.listeners.len(), "listener"),

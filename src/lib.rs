@@ -45,6 +45,11 @@
 //! What flows upward flows through channels that the supervisor made; what is read at scrape time are sources that it
 //! registered with telemetry.
 //!
+//! # Routes
+//! [`mod@route`] has the one order in which the most specific route wins, and what a lookup costs: it does not depend on the
+//! number of routes, but for regular expressions. `longhaul check --explain` asks the table that a request would ask, and
+//! reads its request as [`proxy::inbound`] does.
+//!
 //! # Threads
 //! A worker is a thread with a current-thread runtime; a tunnel lives and dies on one worker, so its bytes cross no
 //! core. Every listener has one socket and one accepting loop (`listen::admit`), which hands each connection to the
@@ -141,6 +146,7 @@
 //! | encrypted bytes inside TLS | 64 KiB a connection | nothing more is read |
 //! | a client certificate's subject, and its names | 4 KiB of text each | the connection is cut |
 //! | secrets for tickets, in a file | 16 | the file is refused |
+//! | regular expressions of routes | 1,000 different ones, 256 KiB each, and caches of that size | the file is refused |
 //! | TLS sessions kept for the backends of a pool | 256 names, 8 for each | the oldest is forgotten |
 //! | log lines | 8,192 | dropped and counted |
 //! | metric series | two million cells; 50,000 series a cold family | dropped and counted |
@@ -166,6 +172,8 @@
 //! * **Shared session tickets are AES-256-GCM-SIV** ([`net::tls::tickets`]): under long-lived keys, machines that draw
 //!   nonces at random may draw one twice. What a listener demands of clients is part of the derivation of its keys, so that
 //!   a session cannot be resumed where it could not have begun.
+//! * **Regular expressions match all of a value** ([`config::Pattern`]), so that `~chat\.example\.com` does not let in
+//!   `chat.example.com.evil`. They match bytes: what is compared may be no UTF-8, and needs no tables for Unicode.
 //! * **The fields of client certificates have fixed names, and nobody's copies pass** ([`proto::client_certificate`]): a
 //!   route serves all listeners, and a trusted proxy that does not know the fields would pass on a client's.
 //! * **A listener's identity is its configured address** ([`state::ListenerKey`]), not its name: a listener that is

@@ -43,7 +43,7 @@ async fn help_has_examples_and_every_exit_status() {
         for wanted in ["longhaul demo", "longhaul run --config longhaul.toml", "kill -TERM", "Exit status:"] {
             assert!(text.contains(wanted), "{wanted} is missing:\n{text}");
         }
-        for status in ["0", "1", "2", "3", "78"] {
+        for status in ["0", "1", "2", "3", "4", "78"] {
             let told = text.lines().any(|line| line.starts_with(&format!("  {status} ")));
             assert!(told, "status {status} is missing:\n{text}");
         }

@@ -7,6 +7,7 @@ mod check;
 mod cli;
 mod demo;
 mod endings;
+mod explain;
 mod framing;
 mod fuzz;
 mod handshake;

@@ -120,6 +120,23 @@ async fn origins_are_asked_of_new_handshakes() {
 }
 
 #[tokio::test]
+async fn conditions_are_asked_of_new_requests() {
+    let backend = Backend::echo("one").await;
+    let base = plain(&[backend.address]);
+    let proxy = Proxy::start(&base).await;
+    let (mut socket, _) = open(&proxy, "/").await;
+    let change = proxy.change_to(&with_route_keys(&base, "headers = { X-Canary = '1' }")).await;
+    assert_eq!(change, "routes ~1 (all)");
+    assert_eq!(refused(&proxy, "/", "").await, 404);
+    assert_eq!(refused(&proxy, "/", "X-Canary: 1\r\n").await, 101);
+    // The same in other words.
+    let other = with_route_keys(&base, "path = '/*'\nheaders = { x-canary = \"1\" }");
+    proxy.rewrite(&other);
+    assert_eq!(proxy.reload().await, Reloaded::Unchanged);
+    socket.round_trip("still here").await;
+}
+
+#[tokio::test]
 async fn a_lower_limit_of_tunnels_ends_none_and_a_higher_one_holds_at_once() {
     let backend = Backend::echo("one").await;
     let config = |max| format!("[limits]\ntunnels_max = {max}\n{}", plain(&[backend.address]));

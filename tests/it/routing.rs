@@ -1,5 +1,7 @@
 //! Which route and which backend a request gets; and what it is told when there is none.
 
+mod conditions;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -10,6 +12,18 @@ use crate::kit::{Backend, Proxy, handshake, plain, refusing, within};
 
 fn get(path: &str, host: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")
+}
+
+/// A backend that tells its name, as an answer or as a tunnel's first message.
+async fn telling(name: &'static str) -> Backend {
+    Backend::calls(move |call| async move {
+        if call.head.get("upgrade").is_some() {
+            return call.accept("").await.send(&crate::kit::Message::text(name)).await;
+        }
+        let length = name.len();
+        call.answer(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{name}")).await;
+    })
+    .await
 }
 
 #[tokio::test]
@@ -50,14 +64,7 @@ async fn the_most_specific_route_wins_for_websockets_and_plain_requests() {
     let mut config = "[[listeners]]\nname = \"plain\"\naddress = \"127.0.0.1:0\"\n".to_string();
     let mut backends = Vec::new();
     for (name, host, path) in ROUTES {
-        let backend = Backend::calls(move |call| async move {
-            if call.head.get("upgrade").is_some() {
-                return call.accept("").await.send(&crate::kit::Message::text(name)).await;
-            }
-            let length = name.len();
-            call.answer(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{name}")).await;
-        })
-        .await;
+        let backend = telling(name).await;
         config += &format!("[[routes]]\nname = \"{name}\"\npool = \"{name}\"\n");
         config += &[("host", host), ("path", path)]
             .iter()
