@@ -5,6 +5,7 @@ import socket
 import sys
 from contextlib import AsyncExitStack
 
+import http2_tests
 import http_tests
 import process_tests
 import tls_tests
@@ -27,6 +28,7 @@ async def main():
         longhaul = await stack.enter_async_context(Longhaul(ports))
         houses = [House(name, longhaul, chat, web) for name in ("plain", "secure")]
         plan = [(house, [websocket_tests, http_tests]) for house in houses]
+        plan.append((houses[1], [http2_tests]))
         return await run_all([*plan, (Workshop(ports, chat, web), [process_tests, tls_tests])])
 
 

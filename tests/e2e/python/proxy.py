@@ -36,7 +36,8 @@ class Longhaul:
         self._directory = tempfile.TemporaryDirectory(prefix="longhaul-e2e-")
         directory = Path(self._directory.name)
         subprocess.run([E2E / "make-certificate", directory], check=True, capture_output=True, timeout=10)
-        self.trust = ssl.create_default_context(cafile=directory / "server.pem")
+        self.certificate = directory / "server.pem"
+        self.trust = ssl.create_default_context(cafile=self.certificate)
         config = directory / "longhaul.toml"
         text = self._config()
         config.write_text(text)

@@ -9,9 +9,9 @@ import tempfile
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from command import SECONDS_MAX, run
 from runner import test
 
-SECONDS_MAX = 10
 # In the handshake; behind it, while it sends or reads, as a TLS 1.3 client is done before its certificate is seen; for
 # want of one.
 CURL_TLS_ERRORS = (35, 55, 56, 98)
@@ -107,36 +107,20 @@ async def opened(workshop):
             yield house.longhaul, pki
 
 
-async def run(folder, *words, said=b""):
-    """Runs a client; its exit status, and all that it printed."""
-    process = await asyncio.create_subprocess_exec(
-        *words, cwd=folder,
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
-    try:
-        async with asyncio.timeout(SECONDS_MAX):
-            printed, _ = await process.communicate(said)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return process.returncode, printed.decode(errors="replace")
-
-
 async def s_client(longhaul, pki, listener, *words, name=NAME):
     """Sends a request with `openssl s_client`, which stays until the answer has ended."""
     address = f"127.0.0.1:{longhaul.port(listener)}"
     asked = ["-servername", name] if name else ["-noservername"]
-    return await run(pki.folder, "openssl", "s_client", "-connect", address, "-CAfile", "ca.pem", "-ign_eof",
-                     "-verify_return_error", *asked, *words, said=REQUEST)  # fmt: skip
+    return await run("openssl", "s_client", "-connect", address, "-CAfile", "ca.pem", "-ign_eof",
+                     "-verify_return_error", *asked, *words, folder=pki.folder, said=REQUEST)  # fmt: skip
 
 
 async def curl(longhaul, pki, listener, *words):
     """Asks for the backend's view of the request; its fields, or curl's exit status."""
     port = longhaul.port(listener)
     status, printed = await run(
-        pki.folder, "curl", "--silent", "--noproxy", "*", "--cacert", "ca.pem", "--max-time", str(SECONDS_MAX),
-        "--resolve", f"{NAME}:{port}:127.0.0.1", f"https://{NAME}:{port}/web/tell", *words,
+        "curl", "--silent", "--noproxy", "*", "--cacert", "ca.pem", "--max-time", str(SECONDS_MAX),
+        "--resolve", f"{NAME}:{port}:127.0.0.1", f"https://{NAME}:{port}/web/tell", *words, folder=pki.folder,
     )  # fmt: skip
     return dict(json.loads(printed)["fields"]) if status == 0 else status
 

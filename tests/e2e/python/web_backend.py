@@ -2,6 +2,7 @@
 
 import json
 import threading
+from http.client import parse_headers
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 WAIT_SECONDS_MAX = 10
@@ -32,7 +33,8 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
-        act = {"events": self.stream_events, "late": self.answer_late}.get(self.path.rpartition("/")[2])
+        acts = {"events": self.stream_events, "late": self.answer_late, "trailers": self.send_trailers}
+        act = acts.get(self.path.rpartition("/")[2])
         (act or self.tell_request)()
 
     def do_POST(self):
@@ -44,15 +46,24 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def tell_request(self):
-        body = self.read_body()
+        body, trailers = self.read_body()
         fields = [[name.lower(), value] for name, value in self.headers.items()]
-        told = {"method": self.command, "target": self.path, "fields": fields, "body": body.decode("latin-1")}
+        told = {"method": self.command, "target": self.path, "fields": fields}
+        told |= {"body": body.decode("latin-1"), "trailers": trailers}
         self.send_text(200, "application/json", json.dumps(told).encode())
 
     def answer_late(self):
         self.server.asked.set()
         came = self.server.release.wait(WAIT_SECONDS_MAX)
         self.send_text(200 if came else 500, "text/plain", b"worth the wait")
+
+    def send_trailers(self):
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.send_header("Trailer", "X-Sum")
+        self.end_headers()
+        self.send_chunk(b"worth the wait")
+        self.wfile.write(b"0\r\nX-Sum: 14\r\n\r\n")
 
     def stream_events(self):
         """One event, then another when the test says so, then silence until the client leaves."""
@@ -78,9 +89,9 @@ class Handler(BaseHTTPRequestHandler):
             while size := int(self.rfile.readline().split(b";")[0], 16):
                 body += self.rfile.read(size)
                 self.rfile.readline()
-            self.rfile.readline()
-            return body
-        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            trailers = parse_headers(self.rfile)
+            return body, [[name.lower(), value] for name, value in trailers.items()]
+        return self.rfile.read(int(self.headers.get("Content-Length", 0))), []
 
     def send_text(self, status, kind, body):
         self.send_response(status)
