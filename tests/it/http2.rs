@@ -156,7 +156,7 @@ async fn answers_without_a_body_end_with_their_head() {
     let mut client = connect(&none, &pki).await;
     assert_eq!(client.get("/").await.body, "no route serves this request\n");
     let head = client.request("HEAD", "/", &[], "").await;
-    assert_eq!((head.status, head.get("content-length"), &*head.body), (404, Some("35"), ""));
+    assert_eq!((head.status, head.get("content-length"), &*head.body), (404, Some("29"), ""));
 }
 
 async fn backend_without_route(pki: &Pki) -> Proxy {
