@@ -124,7 +124,7 @@ impl Account {
         let Some(facts) = self.facts.take() else { return };
         let took = facts.begun.elapsed();
         if let Some(route) = &facts.route {
-            route.terms.metrics.opened(took);
+            route.terms.metrics.opened(facts.http, took);
         }
         facts.plane.access.write("open", |record| {
             facts.describe(record);
@@ -161,9 +161,9 @@ impl Facts {
     fn count(&self, outcome: &Outcome<'_>) {
         let route = self.route.as_ref().map_or("", |route| &route.terms.route);
         if self.is_websocket {
-            self.plane.metrics.handshake(route, outcome);
+            self.plane.metrics.handshake(route, self.http, outcome);
         } else {
-            self.plane.metrics.request(route, outcome);
+            self.plane.metrics.request(route, self.http, outcome);
         }
     }
 

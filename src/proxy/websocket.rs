@@ -168,8 +168,8 @@ impl Beginning {
             self.answer.subprotocol.map(String::into_boxed_str),
             self.account.http(),
         );
+        let active = terms.metrics.enter(self.account.http());
         self.account.opened(&session);
-        let active = terms.metrics.active.enter();
         let registration = self.plane.sessions.register(session);
         tokio::spawn(Tunnel {
             splice: Splice::new(client, self.backend, terms, registration),

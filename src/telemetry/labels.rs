@@ -25,7 +25,7 @@ impl Direction {
     }
 }
 
-/// A version of HTTP, as records and the live table show it.
+/// A version of HTTP, as metrics, records and the live table show it.
 pub fn http_version(version: Version) -> &'static str {
     match version {
         Version::HTTP_2 => "2",
@@ -33,6 +33,9 @@ pub fn http_version(version: Version) -> &'static str {
         _ => "1.0",
     }
 }
+
+/// The versions of HTTP by which a tunnel may be opened.
+pub(super) const TUNNEL_VERSIONS: [Version; 2] = [Version::HTTP_11, Version::HTTP_2];
 
 /// How a TLS handshake with a client went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,9 +6,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::labels::{AcceptFault, ConnectionFault, Direction, ReloadResult, Result, TlsResult};
+use http::Version;
+
+use super::labels::{
+    AcceptFault, ConnectionFault, Direction, ReloadResult, Result, TUNNEL_VERSIONS, TlsResult, http_version,
+};
 use super::process;
-use super::registry::{Buckets, Counter, Family, Gauge, Histogram, Kind, Registry, Samples};
+use super::registry::{Buckets, Counter, Family, Gauge, GaugeGuard, Histogram, Kind, Registry, Samples};
 use crate::outcome::{ConnectError, Ending};
 
 const SECOND: u64 = 1_000_000;
@@ -84,16 +88,16 @@ families! {
     CERTIFICATE_EXPIRY = Kind::Gauge, "longhaul_certificate_expiry_timestamp_seconds" ["listener", "certificate"]
         "When a certificate stops being valid.";
 
-    HANDSHAKES = Kind::Counter, "longhaul_handshakes_total" ["route", "result"]
+    HANDSHAKES = Kind::Counter, "longhaul_handshakes_total" ["route", "http", "result"]
         "WebSocket handshakes: opened, declined by the backend, or why they were refused.";
     HANDSHAKE_DURATION = Kind::Histogram(&HANDSHAKE_SECONDS), "longhaul_handshake_duration_seconds" ["route"]
         "From a WebSocket handshake's head to the 101 that answers it.";
-    REQUESTS = Kind::Counter, "longhaul_requests_total" ["route", "result"]
+    REQUESTS = Kind::Counter, "longhaul_requests_total" ["route", "http", "result"]
         "Plain HTTP requests: the class of the answer's status, or why they were refused.";
 
-    TUNNELS_OPENED = Kind::Counter, "longhaul_tunnels_opened_total" ["route"]
+    TUNNELS_OPENED = Kind::Counter, "longhaul_tunnels_opened_total" ["route", "http"]
         "Tunnels opened.";
-    TUNNELS_ACTIVE = Kind::Gauge, "longhaul_tunnels_active" ["route"]
+    TUNNELS_ACTIVE = Kind::Gauge, "longhaul_tunnels_active" ["route", "http"]
         "Tunnels that are open.";
     TUNNELS_MAX = Kind::Gauge, "longhaul_tunnels_max" []
         "How many tunnels may be open at once.";
@@ -144,10 +148,8 @@ pub struct Metrics {
 
 /// The hot metrics of a route.
 pub struct RouteMetrics {
-    /// Tunnels opened.
-    opened: Counter,
-    /// Tunnels that are open.
-    pub active: Gauge,
+    /// Tunnels, by the version of HTTP that they were opened by.
+    tunnels: [TunnelMetrics; 2],
     /// Bytes passed on, by [`Direction`].
     pub bytes: [Counter; 2],
     /// Messages passed on, by [`Direction`].
@@ -156,8 +158,16 @@ pub struct RouteMetrics {
     handshake: Histogram,
     /// The lives of tunnels that ended.
     pub duration: Histogram,
+}
+
+/// The hot metrics of a route's tunnels.
+struct TunnelMetrics {
+    /// Tunnels opened.
+    opened: Counter,
+    /// Tunnels that are open.
+    active: Gauge,
     /// Handshakes that opened a tunnel; those with other results are looked up by their labels.
-    handshakes_opened: Counter,
+    handshakes: Counter,
 }
 
 /// The hot metrics of a listener.
@@ -170,10 +180,21 @@ pub struct ListenerMetrics {
 
 impl RouteMetrics {
     /// A handshake that took so long opened a tunnel.
-    pub fn opened(&self, took: Duration) {
-        self.opened.increment();
-        self.handshakes_opened.increment();
+    pub fn opened(&self, http: Version, took: Duration) {
+        let tunnels = self.tunnels(http);
+        tunnels.opened.increment();
+        tunnels.handshakes.increment();
         self.handshake.observe(took);
+    }
+
+    /// A tunnel is open until the guard is dropped.
+    pub fn enter(&self, http: Version) -> GaugeGuard {
+        self.tunnels(http).active.enter()
+    }
+
+    fn tunnels(&self, http: Version) -> &TunnelMetrics {
+        let [older, newer] = &self.tunnels;
+        if http == Version::HTTP_2 { newer } else { older }
     }
 }
 
@@ -203,14 +224,20 @@ impl Metrics {
     pub fn route(&self, name: &str) -> RouteMetrics {
         let registry = &self.registry;
         let both = |family| Direction::BOTH.map(|way| registry.counter(family, &[name, way.label()]));
+        let tunnels = |http| {
+            let labels = [name, http_version(http)];
+            TunnelMetrics {
+                opened: registry.counter(&TUNNELS_OPENED, &labels),
+                active: registry.gauge(&TUNNELS_ACTIVE, &labels),
+                handshakes: registry.counter(&HANDSHAKES, &[labels[0], labels[1], Result::Opened.label()]),
+            }
+        };
         RouteMetrics {
-            opened: registry.counter(&TUNNELS_OPENED, &[name]),
-            active: registry.gauge(&TUNNELS_ACTIVE, &[name]),
+            tunnels: TUNNEL_VERSIONS.map(tunnels),
             bytes: both(&TUNNEL_BYTES),
             messages: both(&TUNNEL_MESSAGES),
             handshake: registry.histogram(&HANDSHAKE_DURATION, &[name]),
             duration: registry.histogram(&TUNNEL_DURATION, &[name]),
-            handshakes_opened: registry.counter(&HANDSHAKES, &[name, Result::Opened.label()]),
         }
     }
 
@@ -223,13 +250,13 @@ impl Metrics {
     }
 
     /// A WebSocket handshake was answered by anything but a tunnel, for which there is [`RouteMetrics::opened`].
-    pub fn handshake(&self, route: &str, result: &Result<'_>) {
-        self.registry.count(&HANDSHAKES, &[route, result.label()]);
+    pub fn handshake(&self, route: &str, http: Version, result: &Result<'_>) {
+        self.registry.count(&HANDSHAKES, &[route, http_version(http), result.label()]);
     }
 
     /// A plain request was answered.
-    pub fn request(&self, route: &str, result: &Result<'_>) {
-        self.registry.count(&REQUESTS, &[route, result.label()]);
+    pub fn request(&self, route: &str, http: Version, result: &Result<'_>) {
+        self.registry.count(&REQUESTS, &[route, http_version(http), result.label()]);
     }
 
     /// A tunnel ended.
@@ -262,7 +289,7 @@ impl Metrics {
     /// (pool and address) that `has_backend` denies. Else names that come and go would use up the room of new ones.
     pub fn forget(&self, has_backend: impl Fn(&str, &str) -> bool) {
         let (routes, listeners) =
-            (self.registry.live(&TUNNELS_ACTIVE), self.registry.live(&CONNECTIONS_ACTIVE));
+            (self.registry.live(&TUNNEL_DURATION), self.registry.live(&CONNECTIONS_ACTIVE));
         for family in FAMILIES {
             self.registry.retain(family, |labels| match (family.labels, labels) {
                 // Requests that no route takes have none.

@@ -165,7 +165,7 @@ async fn the_demo_shows_the_main_job_on_ports_that_are_free() {
     assert!(alternating.iter().any(|order| names.iter().eq(order.iter().copied())), "{names:?}");
 
     let text = metrics(&ports).await;
-    assert!(text.contains("longhaul_tunnels_opened_total{route=\"demo\"} 4\n"), "{text}");
+    assert!(text.contains("longhaul_tunnels_opened_total{route=\"demo\",http=\"1.1\"} 4\n"), "{text}");
 
     // An open tunnel does not keep it, nor its status.
     let (mut open, _) = connect(ports.wss, true).await.open("/ws", "localhost", "").await;

@@ -130,6 +130,57 @@ async fn who_leaves_between_streams_is_no_fault_however_it_goes() {
 }
 
 #[tokio::test]
+async fn metrics_tell_the_versions_of_http_apart() {
+    let backend = Backend::calls(|call| async move {
+        match call.head.get("sec-websocket-key") {
+            Some(_) if !call.head.line.contains("/no") => call.accept("").await.echo().await,
+            _ => call.answer(OK).await,
+        }
+    })
+    .await;
+    let (proxy, pki) = proxy(&backend, "extended_connect = true\n").await;
+    let requests = ["HTTP/1.0", "HTTP/1.1", "HTTP/1.1"]
+        .map(|version| format!("GET / {version}\r\nHost: chat.example.com\r\nConnection: close\r\n\r\n"));
+    for request in requests {
+        assert_eq!(proxy.connect("plain").await.request(request).await.1, "ok");
+    }
+    let mut client = connect(&proxy, &pki).await;
+    assert_eq!(client.get("/").await.body, "ok");
+    let (older, _) = proxy.connect("plain").await.open("/ws", "chat.example.com", "").await;
+    let (newer, _) = client.open("/ws", &[]).await;
+    let (second, _) = client.open("/ws", &[]).await;
+    for websocket in [false, true] {
+        let (answer, _sender) = match websocket {
+            true => client.connect_websocket("/no", &[]).await,
+            false => {
+                let request = http::Request::builder().uri("https://chat.example.com/").header("host", "b");
+                client.send(request.body(()).unwrap(), true).await
+            }
+        };
+        assert_eq!(Reply::read(answer).await.expect("an answer").status, if websocket { 502 } else { 400 });
+    }
+    for (series, count) in [
+        ("requests_total{route=\"all\",http=\"1.0\",result=\"2xx\"}", 1.0),
+        ("requests_total{route=\"all\",http=\"1.1\",result=\"2xx\"}", 2.0),
+        ("requests_total{route=\"all\",http=\"2\",result=\"2xx\"}", 1.0),
+        ("requests_total{route=\"\",http=\"2\",result=\"host_malformed\"}", 1.0),
+        ("handshakes_total{route=\"all\",http=\"1.1\",result=\"opened\"}", 1.0),
+        ("handshakes_total{route=\"all\",http=\"2\",result=\"opened\"}", 2.0),
+        ("handshakes_total{route=\"all\",http=\"2\",result=\"backend_bad_101\"}", 1.0),
+        ("tunnels_opened_total{route=\"all\",http=\"1.1\"}", 1.0),
+        ("tunnels_opened_total{route=\"all\",http=\"2\"}", 2.0),
+        ("tunnels_active{route=\"all\",http=\"1.1\"}", 1.0),
+        ("tunnels_active{route=\"all\",http=\"2\"}", 2.0),
+    ] {
+        proxy.wait_metric(&format!("longhaul_{series}"), count).await;
+    }
+    tokio::join!(older.close(1000), newer.close(1000), second.close(1000));
+    for http in ["1.1", "2"] {
+        proxy.wait_metric(&format!("longhaul_tunnels_active{{route=\"all\",http=\"{http}\"}}"), 0.0).await;
+    }
+}
+
+#[tokio::test]
 async fn answers_without_a_body_end_with_their_head() {
     let (backend, mut calls) = Backend::by_hand().await;
     let (proxy, pki) = proxy(&backend, "").await;

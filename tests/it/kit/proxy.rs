@@ -172,13 +172,12 @@ impl Proxy {
         (head.status(), body)
     }
 
-    /// The value of one series, written as in the exposition format; 0 if it is not there.
+    /// The value of one series, written as in the exposition format; 0 if it is not there. Of series that have more
+    /// labels than those that are written, the sum.
     pub async fn metric(&self, series: &str) -> f64 {
         let (status, text) = self.scrape("/metrics").await;
         assert_eq!(status, 200);
-        let mut lines = text.lines();
-        let value = lines.find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        value.map_or(0.0, |value| value.parse().expect("a number"))
+        text.lines().filter_map(|line| value(line, series)).fold(0.0, |sum, value| sum + value)
     }
 
     /// Waits until a series has a value.
@@ -236,6 +235,22 @@ impl Log {
         self.lines.lock().unwrap().push(line);
         self.more.notify_waiters();
     }
+}
+
+/// The value on a line of metrics, if that is of `series`, or of one with more labels.
+fn value(line: &str, series: &str) -> Option<f64> {
+    let (found, value) = line.rsplit_once(' ')?;
+    let (name, wanted) =
+        series.strip_suffix('}').and_then(|series| series.split_once('{')).unwrap_or((series, ""));
+    let labels = found.strip_prefix(name)?;
+    let labels = match labels {
+        "" => "",
+        labels => labels.strip_prefix('{')?.strip_suffix('}')?,
+    };
+    // No label's value in the tests has a quote and a comma in it.
+    let has = |label: &str| labels.split_inclusive("\",").any(|own| own.trim_end_matches(',') == label);
+    let all = wanted.split_inclusive("\",").map(|label| label.trim_end_matches(',')).all(has);
+    all.then(|| value.parse().expect("a number"))
 }
 
 /// A line as an object: JSON as it is; of `timestamp LEVEL message key=value` the message, the pairs that have no
