@@ -110,7 +110,8 @@
 //! The `h2` crate is used directly, and kept empty: what arrives is taken from it at once, because it ends a connection on
 //! which small frames pile up unread, and kept by the stream ([`net::http2::inlet`]). Its window is given back when the
 //! bytes have gone on. One limit of h2 cannot be moved: the 101st empty DATA frame without END_STREAM in the life of a
-//! connection ends it (`data_flood`).
+//! connection ends it (`data_flood`). Why h2 ends a connection is read from what it says to the client
+//! ([`net::http2::watched`]), and so is how often it answers PING and SETTINGS, which it does without a limit.
 //!
 //! # Addresses
 //! Who the client is follows one rule, [`proto::peer::Connection::client`]: what the PROXY header of a trusted sender
@@ -139,6 +140,10 @@
 //! | an HTTP/2 connection without streams | `limits.http2_idle_timeout`; before the first `limits.head_timeout` | GOAWAY; it is cut |
 //! | the answer to a PING | `limits.http2_ping_timeout` | the connection is cut |
 //! | streams reset before their answer | 200 more than were answered; 20 before they were looked at | the connection is cut |
+//! | streams of an HTTP/2 connection that are reset for errors, or refused | 1,024 in its life | the connection is cut |
+//! | answers to a client's PINGs and SETTINGS | 1,000 at once, then 100 a second | the connection is cut |
+//! | an HTTP/2 head over `limits.head_bytes_max` | eight times that; 5 CONTINUATION frames, or a quarter more than it needs | the connection is cut |
+//! | empty DATA frames | 100 in a connection's life | the connection is cut |
 //! | connections to backends for one request | 4, each `connect_timeout`, TLS included | 502, 504 |
 //! | a backend's answer | `handshake_timeout`, `response_timeout` | 504 |
 //! | silence in a tunnel, or in an answer's body | the route's `idle_timeout` | it is ended |

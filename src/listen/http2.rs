@@ -2,7 +2,7 @@
 //!
 //! The connection lives until its last stream has ended; its task moves the bytes of all of them. When the process stops,
 //! GOAWAY tells the client to ask elsewhere, and streams that are open go on. A client that resets many more streams than
-//! it waits for is sent away with all it has.
+//! it waits for, or demands answers without end, is sent away with all it has.
 
 mod liveness;
 mod stream;
@@ -11,14 +11,13 @@ use std::future::poll_fn;
 use std::sync::Arc;
 
 use h2::Reason;
-use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use self::liveness::{Liveness, Verdict};
-use self::stream::{Resets, Visit};
+use self::stream::{HeadBounds, Resets, Visit};
 use crate::config::Limits;
 use crate::lifecycle::{Phase, reached};
-use crate::net::http2::{self, Grounds};
+use crate::net::http2::{self, watched::Grounds};
 use crate::net::stream::Stream;
 use crate::proxy::{Caller, Plane};
 use crate::telemetry::labels::ConnectionFault;
@@ -37,39 +36,40 @@ async fn drive(
     limits: Limits,
 ) -> Result<(), Option<ConnectionFault>> {
     let grounds = Grounds::default();
-    let handshake = http2::handshake(stream, &limits, caller.listener.extended_connect);
+    let connect = caller.listener.extended_connect;
+    let handshake = http2::handshake(stream, &limits, connect, grounds.clone());
     let mut connection = match timeout(limits.head_timeout, handshake).await {
         Ok(Ok(connection)) => connection,
-        Ok(Err(error)) => return Err(fault(&error, &grounds).await),
+        Ok(Err(error)) => return Err(fault(&error, &grounds, false)),
         Err(_) => return Err(Some(ConnectionFault::HeadTimeout)),
     };
     let mut liveness = Liveness::new(connection.ping_pong(), &limits);
-    let (resets, fields_max) = (Resets::default(), limits.head_fields_max);
+    let (resets, bounds) = (Resets::new(grounds.clone()), HeadBounds::of(&limits));
     let (mut phase, mut leaving) = (plane.phase.clone(), false);
     loop {
         tokio::select! {
             biased;
+            // First: who sends without end may leave no time for what comes later.
+            () = grounds.condemned() => {
+                connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                // What is left is to tell the client.
+                let told = poll_fn(|context| connection.poll_closed(context));
+                let _ = timeout(limits.http2_ping_timeout, told).await;
+                return Err(grounds.fault());
+            }
             asked = connection.accept() => match asked {
                 Some(Ok((request, respond))) => {
                     liveness.asked();
                     let (plane, caller) = (plane.clone(), caller.clone());
-                    let (resets, grounds) = (resets.clone(), grounds.clone());
-                    let visit = Visit { plane, caller, resets, grounds, respond, fields_max };
+                    let visit = Visit { plane, caller, resets: resets.clone(), respond, bounds };
                     tokio::spawn(visit.serve(request));
                 }
-                Some(Err(error)) => return Err(fault(&error, &grounds).await),
+                Some(Err(error)) => return Err(fault(&error, &grounds, connection.has_streams())),
                 None => return Ok(()),
             },
             () = reached(&mut phase, Phase::Draining), if !leaving => {
                 leaving = true;
                 connection.graceful_shutdown();
-            }
-            () = resets.too_many() => {
-                connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-                // What is left is to tell the client.
-                let told = poll_fn(|context| connection.poll_closed(context));
-                let _ = timeout(limits.http2_ping_timeout, told).await;
-                return Err(Some(ConnectionFault::ResetFlood));
             }
             () = liveness.due() => match liveness.judge(connection.has_streams()) {
                 Verdict::Alive => {}
@@ -81,15 +81,13 @@ async fn drive(
     }
 }
 
-/// What the end of the connection is counted as; a client that just left is none, however it did.
-async fn fault(error: &h2::Error, grounds: &Grounds) -> Option<ConnectionFault> {
-    if !error.is_library() {
-        return grounds.concern_streams().then_some(ConnectionFault::Broken);
-    }
-    // The streams have been woken; once they have had their turn they know more.
-    yield_now().await;
-    grounds.fault().or(Some(match error.reason() {
-        Some(Reason::ENHANCE_YOUR_CALM) => ConnectionFault::Flood,
-        _ => ConnectionFault::Malformed,
-    }))
+/// What the end of the connection is counted as; a client that just left while there was no stream is none, however it did.
+fn fault(error: &h2::Error, grounds: &Grounds, has_streams: bool) -> Option<ConnectionFault> {
+    let told = || match error.reason() {
+        _ if !error.is_library() => has_streams.then_some(ConnectionFault::Broken),
+        // For a head that goes on where nothing of it is kept any more; what cannot be decompressed has another code.
+        Some(Reason::COMPRESSION_ERROR) => Some(ConnectionFault::HeadTooLarge),
+        _ => Some(ConnectionFault::Malformed),
+    };
+    grounds.fault().or_else(told)
 }

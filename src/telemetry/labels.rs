@@ -76,17 +76,19 @@ pub enum ConnectionFault {
     Malformed,
     /// HTTP/2 where only HTTP/1.1 is spoken: without TLS, or without ALPN (RFC 9113 3.3).
     Http2Preface,
-    /// HTTP/2: streams were reset in great number, by the client or for its errors.
+    /// HTTP/2: streams were reset in great number, by the client, for its errors, or because it opened too many.
     ResetFlood,
     /// HTTP/2: a header block in more frames than any needs.
     HeaderFlood,
     /// HTTP/2: small DATA frames in greater number than was read, or the 101st empty one of the connection.
     DataFlood,
-    /// HTTP/2: more of one of these, or of anything else, than h2 puts up with; no stream was there to be told of which.
-    Flood,
+    /// HTTP/2: more PINGs than are answered.
+    PingFlood,
+    /// HTTP/2: SETTINGS more often than they are taken.
+    SettingsFlood,
     /// HTTP/2: a PING was not answered within `limits.http2_ping_timeout`.
     PingTimeout,
-    /// The head is larger than `limits` allow (431).
+    /// The head is larger than `limits` allow (431); one that is much larger ends an HTTP/2 connection.
     HeadTooLarge,
     /// Reset, or closed in the middle of a message; in HTTP/2, while there is a stream.
     Broken,
@@ -111,7 +113,8 @@ impl ConnectionFault {
             ConnectionFault::ResetFlood => "reset_flood",
             ConnectionFault::HeaderFlood => "header_flood",
             ConnectionFault::DataFlood => "data_flood",
-            ConnectionFault::Flood => "flood",
+            ConnectionFault::PingFlood => "ping_flood",
+            ConnectionFault::SettingsFlood => "settings_flood",
             ConnectionFault::PingTimeout => "ping_timeout",
             ConnectionFault::HeadTooLarge => "head_too_large",
             ConnectionFault::Broken => "broken",

@@ -3,6 +3,7 @@
 mod clocks;
 mod floods;
 mod limits;
+mod rules;
 mod tunnel;
 
 use std::time::Duration;
@@ -12,7 +13,7 @@ use http::HeaderMap;
 use socket2::SockRef;
 use tokio::io::AsyncWriteExt;
 
-use crate::kit::frames::{DATA, END_HEADERS, END_STREAM, Frames, GET, HEADERS, block, frame};
+use crate::kit::frames::{DATA, END_HEADERS, END_STREAM, Frames, GET, HEADERS, Outcome, block, frame};
 use crate::kit::{Backend, Client, Http2, Pki, Proxy, Reply, Resumption, plain, read_until, secure, within};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -27,6 +28,11 @@ async fn proxy(backend: &Backend, keys: &str) -> (Proxy, Pki) {
 
 async fn connect(proxy: &Proxy, pki: &Pki) -> Http2 {
     Http2::connect(proxy.address("secure"), pki).await
+}
+
+/// A connection on which the test writes the frames.
+async fn raw(proxy: &Proxy, pki: &Pki) -> Frames {
+    Frames::begin(Http2::secure(proxy.address("secure"), pki).await).await
 }
 
 fn faults(reason: &str) -> String {
@@ -130,6 +136,57 @@ async fn who_leaves_between_streams_is_no_fault_however_it_goes() {
 }
 
 #[tokio::test]
+async fn http_2_that_was_not_agreed_on_is_closed_and_counted() {
+    let backend = Backend::answers(OK).await;
+    // ALPN that names something else, none, and a listener that does not offer it.
+    for (keys, names) in [("", &["http/1.1"][..]), ("", &[]), ("http2 = false\n", &["http/1.1", "h2"])] {
+        let (proxy, pki) = proxy(&backend, keys).await;
+        let offering = Resumption::offering(&pki, rustls::ALL_VERSIONS, names);
+        let connected = within("TLS", offering.connect(proxy.address("secure"), "chat.example.com")).await;
+        let mut client = connected.expect("TLS");
+        client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+        let _ = client.rest().await;
+        proxy.wait_metric(&faults("http2_preface"), 1.0).await;
+        // h2c asks for it in HTTP/1.1, and is not heard (RFC 9110 7.8).
+        let mut client = Client::connect_tls(proxy.address("secure"), &pki, "chat.example.com").await;
+        let asks =
+            "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n";
+        client.send(format!("GET / HTTP/1.1\r\nHost: chat.example.com\r\n{asks}\r\n")).await;
+        assert_eq!(client.answer().await.1, "ok");
+    }
+    assert_eq!(backend.called(), 3);
+}
+
+#[tokio::test]
+async fn who_waits_for_leave_to_send_a_body_gets_it() {
+    let (backend, mut calls) = Backend::by_hand().await;
+    let (proxy, pki) = proxy(&backend, "").await;
+    let mut client = connect(&proxy, &pki).await;
+    let post = || {
+        let request = http::Request::builder().method("POST").uri("https://chat.example.com/");
+        request.header("expect", "100-continue").header("content-length", "4").body(()).unwrap()
+    };
+    let (mut answer, mut sender) = client.send(post(), false).await;
+    let mut call = calls.next().await;
+    assert_eq!(call.head.get("expect"), Some("100-continue"));
+    let leave = std::future::poll_fn(|context| answer.poll_informational(context));
+    let leave = within("leave", leave).await.expect("an interim answer").expect("no failure");
+    assert_eq!((leave.status().as_u16(), leave.headers().len()), (100, 0));
+    sender.send_data("body".into(), true).unwrap();
+    let (body, _) = call.head.clone().body(&mut call.stream).await;
+    assert_eq!(body, b"body");
+    call.answer(OK).await;
+    assert_eq!(Reply::read(answer).await.expect("an answer").body, "ok");
+    // longhaul's own refusal comes without it.
+    let mut refused = post();
+    refused.headers_mut().insert("host", "other.example".parse().unwrap());
+    let (mut answer, _sender) = client.send(refused, false).await;
+    let leave = std::future::poll_fn(|context| answer.poll_informational(context));
+    assert!(within("an answer", leave).await.is_none());
+    assert_eq!(within("an answer", answer).await.expect("an answer").status(), 400);
+}
+
+#[tokio::test]
 async fn metrics_tell_the_versions_of_http_apart() {
     let backend = Backend::calls(|call| async move {
         match call.head.get("sec-websocket-key") {
@@ -178,6 +235,19 @@ async fn metrics_tell_the_versions_of_http_apart() {
     for http in ["1.1", "2"] {
         proxy.wait_metric(&format!("longhaul_tunnels_active{{route=\"all\",http=\"{http}\"}}"), 0.0).await;
     }
+}
+
+#[tokio::test]
+async fn a_host_may_stand_in_for_the_authority() {
+    let (backend, mut calls) = Backend::by_hand().await;
+    let (proxy, pki) = proxy(&backend, "").await;
+    let mut client = raw(&proxy, &pki).await;
+    let fields = [GET[0], GET[1], GET[3], ("host", b"chat.example.com:443")];
+    client.send(HEADERS, END_STREAM | END_HEADERS, 1, &block(&fields)).await;
+    let call = calls.next().await;
+    assert_eq!(call.head.all("host"), ["chat.example.com:443"]);
+    call.answer(OK).await;
+    assert_eq!(client.outcome(1).await, Outcome::Answered(200));
 }
 
 #[tokio::test]

@@ -11,19 +11,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, EXPECT};
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Either;
 use hyper::body::Body as _;
-use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use crate::net::http2::Grounds;
+use crate::config::Limits;
 use crate::net::http2::duplex::Duplex;
 use crate::net::http2::inlet::{self, Pump};
 use crate::net::http2::outlet::Outlet;
+use crate::net::http2::watched::Grounds;
 use crate::net::stream::{Boxed, Stream};
-use crate::proto::hop;
+use crate::proto::{hop, http2 as fields};
 use crate::proxy::body::{Body, Upload};
 use crate::proxy::exchange::exchange;
 use crate::proxy::websocket::Switch;
@@ -44,21 +45,40 @@ pub struct Visit {
     pub caller: Arc<Caller>,
     /// Counts those that are not waited for.
     pub resets: Resets,
-    /// Learns why the connection ended.
-    pub grounds: Grounds,
     /// Takes the answer.
     pub respond: SendResponse<Bytes>,
+    /// What its head may be.
+    pub bounds: HeadBounds,
+}
+
+/// What a request's head may be.
+#[derive(Clone, Copy)]
+pub struct HeadBounds {
+    /// `limits.head_bytes_max`
+    bytes_max: usize,
     /// `limits.head_fields_max`
-    pub fields_max: usize,
+    fields_max: usize,
+}
+
+impl HeadBounds {
+    /// Those of `limits`.
+    pub fn of(limits: &Limits) -> HeadBounds {
+        HeadBounds { bytes_max: limits.head_bytes_max, fields_max: limits.head_fields_max }
+    }
+
+    fn allow(&self, head: &Parts) -> bool {
+        fields::field_count(&head.headers) <= self.fields_max && fields::head_bytes(head) <= self.bytes_max
+    }
 }
 
 impl Visit {
     /// Answers the request. A tunnel that it becomes goes on by itself.
     pub async fn serve(mut self, request: Request<RecvStream>) {
         let has_body = *request.method() != Method::HEAD;
+        let mut awaits_leave = awaits_leave(&request);
         let (head, stream) = request.into_parts();
-        let (pump, received) = inlet::body(stream, self.grounds.clone());
-        if head.headers.len() > self.fields_max {
+        let (pump, received) = inlet::body(stream);
+        if !self.bounds.allow(&head) {
             self.plane.metrics.connection_fault(&self.caller.listener.name, ConnectionFault::HeadTooLarge);
             let mut answer = Response::new(());
             *answer.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
@@ -71,7 +91,13 @@ impl Visit {
         let Ok(answer) = tokio::select! {
             biased;
             answer = exchange => answer,
-            () = poll_fn(|context| poll_gone(&pump, &mut self.respond, context)) => {
+            () = poll_fn(|context| {
+                if awaits_leave && pump.poll_awaited(context).is_ready() {
+                    awaits_leave = false;
+                    let _ = self.respond.send_informational(go_on());
+                }
+                poll_gone(&pump, &mut self.respond, context)
+            }) => {
                 self.resets.count();
                 return;
             }
@@ -114,6 +140,22 @@ impl Visit {
             () = fill => {}
         }
     }
+}
+
+/// Whether the client waits for leave to send its body (RFC 9110 10.1.1).
+fn awaits_leave(request: &Request<RecvStream>) -> bool {
+    let expects = request
+        .headers()
+        .get(EXPECT)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    expects && !request.body().is_end_stream()
+}
+
+/// The leave.
+fn go_on() -> Response<()> {
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::CONTINUE;
+    response
 }
 
 /// Whether a length may be added: to longhaul's own answers, for a backend's have what they have.
@@ -183,21 +225,25 @@ async fn pass(mut data: Bytes, outlet: &mut Outlet, patience: Duration) -> Resul
 }
 
 /// What a connection's streams did that were not waited for.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Resets(Arc<Tally>);
 
-#[derive(Default)]
 struct Tally {
     /// Resets that no answer has made up for.
     unpaid: AtomicU32,
-    too_many: Notify,
+    grounds: Grounds,
 }
 
 impl Resets {
+    /// None yet; `grounds` hears of too many.
+    pub fn new(grounds: Grounds) -> Resets {
+        Resets(Arc::new(Tally { unpaid: AtomicU32::new(0), grounds }))
+    }
+
     /// A stream was reset before its answer.
     fn count(&self) {
         if self.0.unpaid.fetch_add(1, Relaxed) >= RESETS_MORE_MAX {
-            self.0.too_many.notify_one();
+            self.0.grounds.condemn(ConnectionFault::ResetFlood);
         }
     }
 
@@ -205,10 +251,5 @@ impl Resets {
     fn answered(&self) {
         let less = |unpaid: u32| unpaid.checked_sub(1);
         let _ = self.0.unpaid.fetch_update(Relaxed, Relaxed, less);
-    }
-
-    /// Waits until there were too many.
-    pub async fn too_many(&self) {
-        self.0.too_many.notified().await;
     }
 }

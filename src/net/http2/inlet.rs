@@ -15,7 +15,7 @@ use http::HeaderMap;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::io::ReadBuf;
 
-use super::{Grounds, gone, io_error};
+use super::{gone, io_error};
 
 /// The receiving half of a stream.
 pub struct Inlet {
@@ -25,7 +25,6 @@ pub struct Inlet {
     /// Bytes that were handed out: their window is given back when more is wanted, because then they have gone on.
     lent: usize,
     end: End,
-    grounds: Grounds,
 }
 
 enum End {
@@ -38,8 +37,8 @@ enum End {
 
 impl Inlet {
     /// Nothing is taken yet.
-    fn new(stream: RecvStream, grounds: Grounds) -> Inlet {
-        Inlet { stream, kept: BytesMut::new(), lent: 0, end: End::Open, grounds }
+    fn new(stream: RecvStream) -> Inlet {
+        Inlet { stream, kept: BytesMut::new(), lent: 0, end: End::Open }
     }
 
     /// Takes from h2 all that has arrived. Ready when the client's end has: without it the caller is woken for more.
@@ -129,7 +128,6 @@ impl Inlet {
     }
 
     fn fail(&mut self, error: h2::Error) -> io::Error {
-        self.grounds.note(&error);
         let error = io_error(error);
         self.end = End::Failed(error.kind());
         error
@@ -149,6 +147,8 @@ struct State {
     inlet: Option<Inlet>,
     /// Of who waits for more of the body.
     reader: Option<Waker>,
+    /// Of who waits for that.
+    watcher: Option<Waker>,
 }
 
 impl Shared {
@@ -157,9 +157,9 @@ impl Shared {
     }
 }
 
-/// The two ends of a request's body. `grounds` learns why its connection ended, should it.
-pub fn body(stream: RecvStream, grounds: Grounds) -> (Pump, Received) {
-    let state = State { inlet: Some(Inlet::new(stream, grounds)), reader: None };
+/// The two ends of a request's body.
+pub fn body(stream: RecvStream) -> (Pump, Received) {
+    let state = State { inlet: Some(Inlet::new(stream)), reader: None, watcher: None };
     let shared = Arc::new(Shared(Mutex::new(state)));
     (Pump(shared.clone()), Received(shared))
 }
@@ -168,7 +168,7 @@ impl Pump {
     /// Takes from h2 all that has arrived. Ready when the stream has failed.
     pub fn poll(&self, context: &mut Context<'_>) -> Poll<io::Error> {
         let mut state = self.0.lock();
-        let State { inlet: Some(inlet), reader } = &mut *state else { return Poll::Pending };
+        let State { inlet: Some(inlet), reader, .. } = &mut *state else { return Poll::Pending };
         let (before, had_ended) = (inlet.kept.len(), inlet.has_ended());
         let filled = inlet.poll_fill(context);
         if (inlet.kept.len(), inlet.has_ended()) != (before, had_ended)
@@ -180,6 +180,16 @@ impl Pump {
             Poll::Ready(Err(error)) => Poll::Ready(error),
             _ => Poll::Pending,
         }
+    }
+
+    /// Ready when somebody waits for more of the body than has come.
+    pub fn poll_awaited(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.0.lock();
+        if state.reader.is_some() {
+            return Poll::Ready(());
+        }
+        state.watcher = Some(context.waker().clone());
+        Poll::Pending
     }
 
     /// The receiving half, for a tunnel.
@@ -208,7 +218,7 @@ impl Body for Received {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         let mut state = self.0.lock();
-        let State { inlet: Some(inlet), reader } = &mut *state else {
+        let State { inlet: Some(inlet), reader, watcher } = &mut *state else {
             return Poll::Ready(Some(Err(gone())));
         };
         inlet.release();
@@ -219,6 +229,9 @@ impl Body for Received {
             End::Open => {
                 inlet.end = End::Open;
                 *reader = Some(context.waker().clone());
+                if let Some(watcher) = watcher.take() {
+                    watcher.wake();
+                }
                 Poll::Pending
             }
             End::Ended => Poll::Ready(None),

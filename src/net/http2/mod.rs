@@ -1,25 +1,25 @@
 //! HTTP/2 towards clients: the `h2` crate's server, with every bound set.
 //!
 //! h2 itself ends floods: more than `PENDING_RESETS_MAX` streams that were reset before they were looked at, more than
-//! `ERROR_RESETS_MAX` streams that it had to reset for their errors, header blocks without end, and small DATA frames
-//! that nobody takes. What a client sends is therefore always taken from h2 at once, into an [`inlet::Inlet`]; its
+//! `ERROR_RESETS_MAX` streams that it had to refuse, or to reset for their errors, header blocks without end, and small
+//! DATA frames that nobody takes. Which of them it was, and floods of what h2 just answers, [`watched`] sees. What a client sends is therefore always taken from h2 at once, into an [`inlet::Inlet`]; its
 //! window is given back only when the bytes have gone on. The window of a connection is the sum of its streams', so that
 //! a stream that nobody reads stops none of the others.
 
 pub mod duplex;
 pub mod inlet;
 pub mod outlet;
+pub mod watched;
 
 use std::io;
-use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use h2::server::{Builder, Connection};
 use http::request::Parts;
 
+use self::watched::{Grounds, Watched};
 use super::stream::Stream;
 use crate::config::Limits;
-use crate::telemetry::labels::ConnectionFault;
 
 /// What a client may send on one stream before any of it has gone on, in bytes.
 pub const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
@@ -33,7 +33,12 @@ const ERROR_RESETS_MAX: usize = 1024;
 /// enough for a stream's whole window in frames of one byte, which may all arrive before any task gets its turn.
 const SMALL_FRAMES_BUDGET: usize = STREAM_WINDOW_BYTES as usize * 256;
 
-/// Reads the client's preface and sends the settings; `connect` allows extended CONNECT (RFC 8441 3).
+/// How much larger than `limits.head_bytes_max` a head may be for h2, which answers what is over its own limit unseen;
+/// what is over four times that ends the connection.
+const HEAD_BYTES_FACTOR: usize = 2;
+
+/// Reads the client's preface and sends the settings; `connect` allows extended CONNECT (RFC 8441 3). `grounds` learns why
+/// the connection ends.
 ///
 /// # Errors
 /// When the client says something else, or leaves.
@@ -41,14 +46,16 @@ pub async fn handshake(
     stream: Stream,
     limits: &Limits,
     connect: bool,
-) -> Result<Connection<Stream, Bytes>, h2::Error> {
+    grounds: Grounds,
+) -> Result<Connection<Watched, Bytes>, h2::Error> {
     let streams = limits.http2_streams_max;
+    let head_bytes_max = limits.head_bytes_max.saturating_mul(HEAD_BYTES_FACTOR);
     let mut builder = Builder::new();
     builder
         .max_concurrent_streams(streams)
         .initial_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(streams.saturating_mul(STREAM_WINDOW_BYTES))
-        .max_header_list_size(u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(head_bytes_max).unwrap_or(u32::MAX))
         .max_send_buffer_size(SEND_BUFFER_BYTES)
         .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
         .max_local_error_reset_streams(Some(ERROR_RESETS_MAX))
@@ -56,47 +63,12 @@ pub async fn handshake(
     if connect {
         builder.enable_connect_protocol();
     }
-    builder.handshake(stream).await
+    builder.handshake(Watched::new(stream, grounds)).await
 }
 
 /// What `:protocol` a CONNECT names (RFC 8441 4).
 pub fn protocol(head: &Parts) -> Option<&str> {
     head.extensions.get::<h2::ext::Protocol>().map(h2::ext::Protocol::as_str)
-}
-
-/// Why h2 ended a connection, as its streams are told: to whoever drives the connection it names only a code.
-#[derive(Clone, Default)]
-pub struct Grounds(Arc<OnceLock<ConnectionFault>>);
-
-impl Grounds {
-    /// What the connection's end is counted as, if a stream was told.
-    pub fn fault(&self) -> Option<ConnectionFault> {
-        self.0.get().copied()
-    }
-
-    /// Whether there are streams that would be told: each holds them.
-    pub fn concern_streams(&self) -> bool {
-        Arc::strong_count(&self.0) > 1
-    }
-
-    /// A stream was told this. The words are those that h2 sends to the client.
-    fn note(&self, error: &h2::Error) {
-        if !(error.is_go_away() && error.is_library()) {
-            return;
-        }
-        let text = error.to_string();
-        for (words, fault) in [
-            ("too_many_data_frames", ConnectionFault::DataFlood),
-            ("too_many_continuations", ConnectionFault::HeaderFlood),
-            ("too_many_resets", ConnectionFault::ResetFlood),
-            ("too_many_internal_resets", ConnectionFault::ResetFlood),
-        ] {
-            if text.contains(words) {
-                // The first to be told has said it.
-                let _ = self.0.set(fault);
-            }
-        }
-    }
 }
 
 /// A stream's failure as a socket would tell it: RST_STREAM and the end of the connection under it are resets.

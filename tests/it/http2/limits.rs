@@ -3,8 +3,8 @@
 use h2::Reason;
 use http::Request;
 
-use super::{OK, connect};
-use crate::kit::{Backend, Pki, Proxy, Reply, plain, read_until, secure};
+use super::{OK, connect, faults};
+use crate::kit::{Backend, Http2, Pki, Proxy, Reply, plain, read_until, secure, within};
 
 /// A proxy with these limits, these further keys of its route, and WebSockets over HTTP/2.
 async fn limited(backend: &Backend, limits: &str, route: &str) -> (Proxy, Pki) {
@@ -28,6 +28,93 @@ async fn a_target_over_the_limit_is_414() {
     }
     proxy.wait_metric("longhaul_requests_total{route=\"\",result=\"target_too_long\"}", 1.0).await;
     assert_eq!(backend.called(), 1);
+}
+
+#[tokio::test]
+async fn a_head_over_the_limit_is_431_and_one_far_over_it_ends_the_connection() {
+    let backend = Backend::answers(OK).await;
+    let (proxy, pki) = limited(&backend, "head_bytes_max = \"8KiB\"\n", "").await;
+    let mut client = connect(&proxy, &pki).await;
+    // `:method` GET, `:scheme` https, `:authority` chat.example.com, `:path` / and x, as RFC 9113 6.5.2 counts them.
+    let others = [7 + 3, 7 + 5, 10 + 16, 5 + 1, 1].map(|bytes| bytes + 32).iter().sum::<usize>();
+    for (bytes, status) in [(8192, 200), (8193, 431), (16_300, 431), (20_000, 431)] {
+        let reply = client.request("GET", "/", &[("x", &"x".repeat(bytes - others))], "").await;
+        assert_eq!(reply.status, status, "{bytes}");
+    }
+    // What is over twice the limit h2 answers itself.
+    proxy.wait_metric(&faults("head_too_large"), 2.0).await;
+    assert_eq!(client.get("/").await.status, 200);
+    let request = Request::builder().uri("https://chat.example.com/");
+    let large = request.header("x", "x".repeat(9 * 8192)).body(()).unwrap();
+    let (answer, _sender) = client.send(large, true).await;
+    assert!(Reply::read(answer).await.is_err());
+    proxy.wait_metric(&faults("head_too_large"), 3.0).await;
+    assert_eq!(backend.called(), 2);
+}
+
+#[tokio::test]
+async fn the_crumbs_of_cookies_count_as_one_field() {
+    let (backend, mut calls) = Backend::by_hand().await;
+    let (proxy, pki) = limited(&backend, "head_fields_max = 3\n", "").await;
+    let mut client = connect(&proxy, &pki).await;
+    let crumbs: Vec<String> = (0..150).map(|index| format!("a{index}={index}")).collect();
+    let mut fields: Vec<(&str, &str)> = crumbs.iter().map(|crumb| ("cookie", crumb.as_str())).collect();
+    fields.extend([("x", "1"), ("y", "1")]);
+    let (reply, ()) = tokio::join!(client.request("GET", "/", &fields, ""), async {
+        let call = calls.next().await;
+        assert_eq!(call.head.get("cookie"), Some(&*crumbs.join("; ")));
+        call.answer(OK).await;
+    });
+    assert_eq!(reply.status, 200);
+    fields.push(("z", "1"));
+    assert_eq!(client.request("GET", "/", &fields, "").await.status, 431);
+    proxy.wait_metric(&faults("head_too_large"), 1.0).await;
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_does_not_hold_a_backend_for_ever() {
+    let (backend, mut calls) = Backend::by_hand().await;
+    let (proxy, pki) = limited(&backend, "", "idle_timeout = \"300ms\"\n").await;
+    let mut client =
+        Http2::connect_with(proxy.address("secure"), &pki, |builder| builder.initial_window_size(0)).await;
+    let request = Request::builder().uri("https://chat.example.com/").body(()).unwrap();
+    let (answer, _sender) = client.send(request, true).await;
+    let call = calls.next().await;
+    call.answer(OK).await;
+    let (head, mut stream) = within("an answer", answer).await.expect("an answer").into_parts();
+    assert_eq!(head.status, 200);
+    let error = within("a reset", stream.data()).await.expect("a failure").expect_err("a reset");
+    assert!(error.is_reset(), "{error}");
+    let carried = format!("longhaul_backend_tunnels{{pool=\"all\",backend=\"{}\"}}", backend.address);
+    proxy.wait_metric(&carried, 0.0).await;
+    assert!(!client.is_over());
+}
+
+#[tokio::test]
+async fn a_body_that_its_backend_does_not_take_stops_none_of_its_sisters() {
+    let (backend, mut calls) = Backend::by_hand().await;
+    let (proxy, pki) = limited(&backend, "", "").await;
+    let mut client = connect(&proxy, &pki).await;
+    let request = Request::builder().method("POST").uri("https://chat.example.com/").body(()).unwrap();
+    let (answer, mut sender) = client.send(request, false).await;
+    let mut unread = calls.next().await;
+    let before = proxy.metric("process_resident_memory_bytes").await;
+    // More than the sockets between longhaul and its backend hold: what is left waits for the stream's window.
+    for _ in 0..10_000 {
+        sender.send_data("b".into(), false).unwrap();
+    }
+    sender.send_data(vec![b'c'; 16 << 20].into(), true).unwrap();
+    for _ in 0..20 {
+        let (reply, ()) = tokio::join!(client.get("/sister"), async { calls.next().await.answer(OK).await });
+        assert_eq!(reply.body, "ok");
+    }
+    let grown = proxy.metric("process_resident_memory_bytes").await - before;
+    assert!(grown < 8e6, "{grown}");
+    let (body, _) = unread.head.clone().body(&mut unread.stream).await;
+    assert_eq!(body.len(), 10_000 + (16 << 20));
+    assert!(body.is_sorted());
+    unread.answer(OK).await;
+    assert_eq!(Reply::read(answer).await.expect("an answer").body, "ok");
 }
 
 #[tokio::test]

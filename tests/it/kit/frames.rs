@@ -17,11 +17,17 @@ pub const RST_STREAM: u8 = 3;
 pub const SETTINGS: u8 = 4;
 pub const PING: u8 = 6;
 pub const GOAWAY: u8 = 7;
+pub const WINDOW_UPDATE: u8 = 8;
 pub const CONTINUATION: u8 = 9;
 
 /// Flags of HEADERS.
 pub const END_STREAM: u8 = 1;
 pub const END_HEADERS: u8 = 4;
+
+/// Codes of errors (RFC 9113 7).
+pub const NO_ERROR: u32 = 0;
+pub const PROTOCOL_ERROR: u32 = 1;
+pub const ENHANCE_YOUR_CALM: u32 = 11;
 
 /// A frame as bytes.
 pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -62,6 +68,19 @@ pub fn block(fields: &[(&str, &[u8])]) -> Vec<u8> {
 pub const GET: [(&str, &[u8]); 4] =
     [(":method", b"GET"), (":scheme", b"https"), (":authority", b"chat.example.com"), (":path", b"/")];
 
+/// The fields of a POST.
+pub const POST: [(&str, &[u8]); 4] = [(":method", b"POST"), GET[1], GET[2], GET[3]];
+
+/// The fields of an extended CONNECT.
+pub const CONNECT: [(&str, &[u8]); 6] = [
+    (":method", b"CONNECT"),
+    GET[2],
+    (":protocol", b"websocket"),
+    GET[1],
+    (":path", b"/ws"),
+    ("sec-websocket-version", b"13"),
+];
+
 impl Frames {
     /// Says the preface.
     pub async fn begin(mut client: Client) -> Frames {
@@ -85,15 +104,16 @@ impl Frames {
         Some((head[3], head[4], stream, payload))
     }
 
-    /// What is next heard of this stream's outcome: the code of its RST_STREAM, or a HEADERS frame's status as it stands
-    /// in the block (RFC 7541 appendix A: 8 to 14 are `:status` 200 to 500, else the digits follow).
+    /// What is next heard of this stream's outcome.
     pub async fn outcome(&mut self, stream: u32) -> Outcome {
         loop {
             match self.receive().await {
                 None => return Outcome::Closed,
                 Some((GOAWAY, _, _, payload)) => return Outcome::Goaway(code(&payload[4..8])),
                 Some((RST_STREAM, _, id, payload)) if id == stream => return Outcome::Reset(code(&payload)),
-                Some((HEADERS, _, id, payload)) if id == stream => return Outcome::Answered(payload),
+                Some((HEADERS, _, id, payload)) if id == stream => {
+                    return Outcome::Answered(status(&payload));
+                }
                 Some(_) => {}
             }
         }
@@ -109,8 +129,33 @@ pub enum Outcome {
     Goaway(u32),
     /// RST_STREAM with this code.
     Reset(u32),
-    /// HEADERS with this block.
-    Answered(Vec<u8>),
+    /// HEADERS with this status.
+    Answered(u16),
+}
+
+/// The status in a block, where it is the first field (RFC 7541 appendix A and B).
+fn status(block: &[u8]) -> u16 {
+    const TABLE: [u16; 7] = [200, 204, 206, 304, 400, 404, 500];
+    let [first, length, text @ ..] = block else { return TABLE[usize::from(block[0]) - 0x88] };
+    if *first != 0x48 {
+        return TABLE[usize::from(*first) - 0x88];
+    }
+    assert_eq!(length & 0x80, 0x80, "digits are shorter by Huffman's code");
+    let bits =
+        text.iter().take(usize::from(length & 0x7f)).fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte));
+    let mut left = u32::from(length & 0x7f) * 8;
+    let mut take = |count: u32| {
+        left -= count;
+        bits >> left & ((1 << count) - 1)
+    };
+    (0..3).fold(0, |status, _| {
+        // 0 to 2 have five bits, the others six, which begin with 011 (3) or 0111 (6).
+        let digit = match take(5) {
+            short @ 0..3 => short,
+            long => (long << 1 | take(1)) - 0b011001 + 3,
+        };
+        status * 10 + u16::try_from(digit).expect("a digit")
+    })
 }
 
 fn code(bytes: &[u8]) -> u32 {

@@ -109,7 +109,7 @@ impl Http2 {
         let answer = within("an answer", answer).await.expect("an answer");
         assert_eq!(answer.status(), 200, "{answer:?}");
         let (head, receiver) = answer.into_parts();
-        let stream = Carried { sender, receiver, unread: Bytes::new(), reset: None };
+        let stream = Carried::new(sender, receiver);
         (WebSocket::client(stream, Vec::new()), Response::from_parts(head, ()))
     }
 
@@ -180,6 +180,11 @@ pub struct Carried {
 }
 
 impl Carried {
+    /// Of a stream whose tunnel is open.
+    pub fn new(sender: SendStream<Bytes>, receiver: RecvStream) -> Carried {
+        Carried { sender, receiver, unread: Bytes::new(), reset: None }
+    }
+
     /// Resets the stream.
     pub fn reset(mut self, reason: Reason) {
         self.sender.send_reset(reason);

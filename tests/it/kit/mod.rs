@@ -5,7 +5,7 @@ mod backend;
 mod client;
 pub mod frames;
 mod head;
-mod http2;
+pub mod http2;
 mod pki;
 mod proxy;
 mod tls;

@@ -213,6 +213,14 @@ impl Proxy {
         Pid::from_child(&self.child)
     }
 
+    /// Ends the process; what it wrote to stderr.
+    pub fn errors(mut self) -> String {
+        let mut errors = String::new();
+        self.child.kill().expect("longhaul runs");
+        let _ = self.child.stderr.take().expect("a pipe").read_to_string(&mut errors);
+        errors
+    }
+
     /// Waits for the end of the process.
     pub async fn ended(&mut self) -> ExitStatus {
         let deadline = Instant::now() + DEADLINE;
