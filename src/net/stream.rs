@@ -3,6 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -41,10 +42,10 @@ impl Stream {
     }
 
     /// Ends a connection on which all has been said. A socket is just closed; of an HTTP/2 stream the client's end is
-    /// awaited for a while, by a task of its own.
-    pub fn leave(self) {
+    /// awaited as long as `patience`, by a task of its own.
+    pub fn leave(self, patience: Duration) {
         if let Stream::Boxed(Boxed::Http2(duplex)) = self {
-            tokio::spawn(duplex.leave());
+            tokio::spawn(duplex.leave(patience));
         }
     }
 

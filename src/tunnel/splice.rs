@@ -188,8 +188,8 @@ impl Splice {
         Ending { by, reason }
     }
 
-    /// Lets go of the streams. After a clean end the client may not have said so yet. Where the proxy itself makes the end, each peer is still told (FIN, and close_notify over
-    /// TLS, RFC 8446 6.1), if its socket takes that at once.
+    /// Lets go of the streams. Where the proxy itself makes the end, each peer is still told (FIN, and close_notify over
+    /// TLS, RFC 8446 6.1), if its socket takes that at once. After a clean end the client may not have ended its side yet.
     fn close(&mut self, ending: Ending, context: &mut Context<'_>) {
         let Some(Streams { mut client, mut backend }) = self.streams.take() else { return };
         if ending.by == Party::Proxy {
@@ -197,7 +197,7 @@ impl Splice {
             let _ = Pin::new(&mut backend).poll_shutdown(context);
         }
         if ending.reason == EndReason::Closed {
-            client.leave();
+            client.leave(self.terms.half_close_timeout);
         }
     }
 

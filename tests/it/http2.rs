@@ -1,6 +1,7 @@
 //! HTTP/2 towards clients: where it is spoken, and what its requests become.
 
 mod clocks;
+mod ends;
 mod floods;
 mod limits;
 mod rules;

@@ -15,9 +15,6 @@ use super::inlet::Inlet;
 use super::outlet::Outlet;
 use super::{SEND_BUFFER_BYTES, gone};
 
-/// How long a client may take to end its side of a tunnel that is over.
-const FAREWELL: Duration = Duration::from_secs(10);
-
 /// Both halves of a stream.
 pub struct Duplex {
     inlet: Inlet,
@@ -70,9 +67,9 @@ impl Duplex {
         self.outlet.reset(Reason::CANCEL);
     }
 
-    /// Ends the sending direction, and waits a while for the client to end its own: a browser that is reset after the
-    /// Close frames takes that for a failure of WebSockets over HTTP/2, and gives them up.
-    pub async fn leave(mut self) {
+    /// Ends the sending direction, and waits as long as `patience` for the client to end its own: a browser that is reset
+    /// after the Close frames takes that for a failure of WebSockets over HTTP/2, and gives them up.
+    pub async fn leave(mut self, patience: Duration) {
         if self.end().is_ok() {
             let discard = async {
                 let mut room = [0; 1024];
@@ -84,7 +81,7 @@ impl Duplex {
                     }
                 }
             };
-            let _ = timeout(FAREWELL, discard).await;
+            let _ = timeout(patience, discard).await;
         }
     }
 }
