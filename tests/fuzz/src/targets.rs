@@ -8,10 +8,11 @@ use std::net::{IpAddr, SocketAddr};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, request, response};
 
 use super::proto::frame::{Header, unmask};
-use super::proto::handshake::{read_offer, write_switching};
+use super::proto::handshake::{read_extended_offer, read_offer, write_connected, write_switching};
+use super::proto::http2::frames::{Told, Walk};
 use super::proto::peer::{Connection, Peer};
 use super::proto::scan::{Scanner, Side};
-use super::proto::{authority, cookie, forwarded, hop, list, origin, proxy_header, query};
+use super::proto::{authority, cookie, forwarded, hop, http2, list, origin, proxy_header, query};
 
 /// A target and its name.
 pub type Target = (&'static str, fn(&[u8]));
@@ -21,10 +22,13 @@ pub const TARGETS: &[Target] = &[
     ("frame", frame),
     ("scan", scan),
     ("offer", offer),
+    ("extended_offer", extended_offer),
     ("answer", answer),
     ("authority", read_authority),
     ("forwarded", read_forwarded),
     ("hop", strip_hop),
+    ("http2_fields", http2_fields),
+    ("http2_frames", http2_frames),
     ("origin", read_origin),
     ("list", read_list),
     ("proxy_header", read_proxy_header),
@@ -74,6 +78,24 @@ pub fn offer(bytes: &[u8]) {
     offer.write(&mut both.headers);
     let read = read_offer(&both).expect("an offer").expect("an offer");
     assert_eq!(read.accept(), offer.accept());
+}
+
+/// An offer that came over HTTP/2 is one of HTTP/1.1 as the backend gets it, of the same things.
+pub fn extended_offer(bytes: &[u8]) {
+    let Some((nonce, bytes)) = bytes.split_first_chunk() else { return };
+    let Some(mut head) = request_head(bytes) else { return };
+    let Ok(offer) = read_extended_offer(&head, *nonce) else { return };
+    hop::strip(&mut head.headers);
+    offer.write(&mut head.headers);
+    (head.method, head.version) = (http::Method::GET, http::Version::HTTP_11);
+    let read = read_offer(&head).expect("an offer").expect("an offer");
+    assert_eq!(read, offer);
+    let mut answer = Response::builder().status(101).body(()).expect("an answer").into_parts().0;
+    write_switching(&offer, &mut answer.headers);
+    assert!(offer.check_answer(&answer).is_ok());
+    hop::strip(&mut answer.headers);
+    write_connected(&mut answer.headers);
+    assert!(answer.headers.is_empty());
 }
 
 /// A 101 that passes the check passes it as the client gets it, too.
@@ -137,6 +159,64 @@ pub fn strip_hop(bytes: &[u8]) {
     let once = head.headers.clone();
     hop::strip(&mut head.headers);
     assert_eq!(head.headers, once);
+}
+
+/// Crumbs become one field and lengths one, nothing else is touched, and once is enough.
+pub fn http2_fields(bytes: &[u8]) {
+    let Some(mut head) = request_head(bytes) else { return };
+    let _ = http2::values_are_valid(&head.headers);
+    let text: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    assert!(http2::head_bytes(&head) >= text + 32 * head.headers.len());
+    let count = http2::field_count(&head.headers);
+    let before = head.headers.clone();
+    http2::join_cookies(&mut head.headers);
+    assert_eq!(http2::field_count(&head.headers), count);
+    assert!(head.headers.get_all("cookie").iter().count() <= 1);
+    if let Some(joined) = head.headers.get("cookie") {
+        let crumbs: Vec<_> = before.get_all("cookie").iter().map(HeaderValue::as_bytes).collect();
+        assert_eq!(joined.as_bytes(), crumbs.join(&b"; "[..]));
+    }
+    http2::join_lengths(&mut head.headers);
+    assert!(head.headers.get_all("content-length").iter().count() <= 1);
+    for name in before.keys().filter(|name| !["cookie", "content-length"].contains(&name.as_str())) {
+        assert!(before.get_all(name).iter().eq(head.headers.get_all(name)));
+    }
+    let once = head.headers.clone();
+    http2::join_cookies(&mut head.headers);
+    http2::join_lengths(&mut head.headers);
+    assert_eq!(head.headers, once);
+}
+
+/// Frames are the same, however they are cut.
+pub fn http2_frames(bytes: &[u8]) {
+    let Some((step, bytes)) = bytes.split_first() else { return };
+    let mut seen = [Vec::new(), Vec::new()];
+    let [whole, pieces] = &mut seen;
+    Walk::default().feed(bytes, |told| whole.push(written(told)));
+    let mut walk = Walk::default();
+    for piece in bytes.chunks(usize::from(*step).max(1)) {
+        walk.feed(piece, |told| pieces.push(written(told)));
+    }
+    assert_eq!(seen[0], seen[1]);
+    // What there is to see, counted by a reader of frames that are whole.
+    let (mut rest, mut answers) = (bytes, 0);
+    while let Some(([high, middle, low, kind, flags, ..], _)) = rest.split_first_chunk::<9>() {
+        answers += usize::from(matches!(kind, 4 | 6) && flags & 1 == 1);
+        let length = u32::from_be_bytes([0, *high, *middle, *low]) as usize;
+        rest = rest.get(9 + length..).unwrap_or_default();
+    }
+    assert_eq!(seen[0].iter().filter(|told| told.is_none()).count(), answers);
+}
+
+/// The words of a farewell.
+fn written(told: Told<'_>) -> Option<Vec<u8>> {
+    match told {
+        Told::Farewell(words) => {
+            assert!(words.len() <= 64);
+            Some(words.to_vec())
+        }
+        Told::Pong | Told::SettingsTaken => None,
+    }
 }
 
 /// An origin has one form.
