@@ -110,7 +110,8 @@
 //! The `h2` crate is used directly, and kept empty: what arrives is taken from it at once, because it ends a connection on
 //! which small frames pile up unread, and kept by the stream ([`net::http2::inlet`]). Its window is given back when the
 //! bytes have gone on. One limit of h2 cannot be moved: the 101st empty DATA frame without END_STREAM in the life of a
-//! connection ends it (`data_flood`). Why h2 ends a connection is read from what it says to the client
+//! connection ends it (`data_flood`); Chromium does not come to it, with hundreds of empty messages, tunnels and uploads on
+//! one connection (`tests/e2e/browser`). Why h2 ends a connection is read from what it says to the client
 //! ([`net::http2::watched`]), and so is how often it answers PING and SETTINGS, which it does without a limit.
 //!
 //! # Addresses
