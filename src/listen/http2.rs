@@ -46,6 +46,8 @@ async fn drive(
     let mut liveness = Liveness::new(connection.ping_pong(), &limits);
     let (resets, bounds) = (Resets::new(grounds.clone()), HeadBounds::of(&limits));
     let (mut phase, mut leaving) = (plane.phase.clone(), false);
+    // Before h2 looked at the socket: when the connection fails it lets go of all streams.
+    let mut had_streams = false;
     loop {
         tokio::select! {
             biased;
@@ -57,14 +59,17 @@ async fn drive(
                 let _ = timeout(limits.http2_ping_timeout, told).await;
                 return Err(grounds.fault());
             }
-            asked = connection.accept() => match asked {
+            asked = poll_fn(|context| {
+                had_streams = connection.has_streams();
+                connection.poll_accept(context)
+            }) => match asked {
                 Some(Ok((request, respond))) => {
                     liveness.asked();
                     let (plane, caller) = (plane.clone(), caller.clone());
                     let visit = Visit { plane, caller, resets: resets.clone(), respond, bounds };
                     tokio::spawn(visit.serve(request));
                 }
-                Some(Err(error)) => return Err(fault(&error, &grounds, connection.has_streams())),
+                Some(Err(error)) => return Err(fault(&error, &grounds, had_streams)),
                 None => return Ok(()),
             },
             () = reached(&mut phase, Phase::Draining), if !leaving => {
