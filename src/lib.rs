@@ -119,6 +119,13 @@
 //! says, else the socket; and where that is a trusted proxy, the rightmost untrusted entry of its forwarding fields.
 //! Records, the live table, and PROXY headers to backends all ask it.
 //!
+//! # Kept connections
+//! Plain requests share connections to backends ([`upstream::reuse`]). Each worker has its own; what is kept belongs to a
+//! backend and to the way in which it is spoken to, so that nothing of an older generation is found. One byte too many, an
+//! answer whose end two readers could see in different places, a body that was not read: such a connection ends. Ahead of
+//! each further request the socket itself is asked whether anything has come ([`net::line`]): what a backend sends unasked
+//! must never be taken for an answer. WebSocket handshakes get connections of their own.
+//!
 //! # Ends
 //! Every end has a name. A [`outcome::Refusal`] ends a request before there is a tunnel and knows its status; an
 //! [`outcome::Ending`] ends a tunnel and knows who ended it. A reset travels as a reset, an end (FIN) as an end.
@@ -146,6 +153,7 @@
 //! | an HTTP/2 head over `limits.head_bytes_max` | eight times that; 5 CONTINUATION frames, or a quarter more than it needs | the connection is cut |
 //! | empty DATA frames | 100 in a connection's life | the connection is cut |
 //! | connections to backends for one request | 4, each `connect_timeout`, TLS included | 502, 504 |
+//! | idle connections to a backend | `keepalive.idle_max`, `timeout` and `age_max`; together what the descriptors leave | they are closed |
 //! | a backend's answer | `handshake_timeout`, `response_timeout` | 504 |
 //! | silence in a tunnel, or in an answer's body | the route's `idle_timeout` | it is ended |
 //! | bytes kept by a tunnel | 60 KiB a direction | nothing more is read |

@@ -135,6 +135,13 @@ impl Count {
         Counted(self.clone())
     }
 
+    /// The same, unless there are `max` already.
+    pub fn enter_below(&self, max: usize) -> Option<Counted> {
+        let more = |now| (now < max).then_some(now + 1);
+        self.0.fetch_update(Relaxed, Relaxed, more).ok()?;
+        Some(Counted(self.clone()))
+    }
+
     /// How many there are.
     pub fn get(&self) -> usize {
         self.0.load(Relaxed)

@@ -77,6 +77,13 @@ pub const BALANCE: Balance = Balance::LeastConnections;
 pub const WEIGHT: u32 = 1;
 /// `pools.NAME.tls.verify`
 pub const VERIFY: Verify = Verify::Full;
+/// `pools.NAME.keepalive.idle_max`: no more than what was in use a moment ago, and a bound for the moment after a crowd.
+pub const IDLE_MAX: usize = 100;
+/// `pools.NAME.keepalive.timeout`: less than the five seconds after which Node.js, Apache and uvicorn close, so that a
+/// request does not meet a connection that they are about to close.
+pub const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(4);
+/// `pools.NAME.keepalive.age_max`: a name that resolves anew is followed, however busy its backends are.
+pub const CONNECTION_AGE_MAX: Duration = Duration::from_secs(5 * 60);
 /// `pools.NAME.health.interval`
 pub const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
 /// `pools.NAME.health.timeout`

@@ -276,6 +276,8 @@ words! {
         optional tls: PoolTlsWords,
         /// The PROXY header that tells backends of the client, `"v1"` or `"v2"`; absent: none is sent.
         optional proxy_protocol: Version,
+        /// How connections are kept for further requests, or `"off"`; absent: as its keys' defaults say.
+        optional keepalive: Off<KeepaliveWords>,
         /// How backends are probed; absent: not at all.
         optional health: HealthWords,
         /// From the first packet to an established connection, up to 7d; default 2s.
@@ -302,6 +304,18 @@ words! {
         optional verify: Verify,
         /// The oldest version that is spoken, `"1.2"` or `"1.3"`; default 1.2.
         optional min_version: TlsVersion,
+    }
+}
+
+words! {
+    /// `pools.NAME.keepalive`
+    struct KeepaliveWords = "`pools.NAME.keepalive`" {
+        /// Idle connections to each backend, over all workers, 1 to 100,000; default 100.
+        optional idle_max: Number<1, 100_000>,
+        /// How long a connection may be idle, up to 7d; default 4s.
+        optional timeout: Timeout,
+        /// How old a connection may be that is kept, up to 7d; default 5m.
+        optional age_max: Timeout,
     }
 }
 

@@ -49,7 +49,7 @@ use ipnet::IpNet;
 pub use condition::{Condition, Kind, ValueMatch};
 pub use diff::Change;
 pub use pattern::{Case, PATTERNS_MAX, Pattern};
-pub use pool::{Backend, BackendAddress, Balance, Health, HealthKind, Pool};
+pub use pool::{Backend, BackendAddress, Balance, Health, HealthKind, Keepalive, Pool};
 pub use problem::{Place, Problem, Problems, Severity, Sources};
 pub use route::{HostMatch, Match, OriginMatch, PathMatch, Route};
 pub use tls::{

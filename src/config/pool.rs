@@ -20,6 +20,8 @@ pub struct Pool {
     pub tls: Option<At<PoolTls>>,
     /// The PROXY header that each connection begins with; `None` sends none.
     pub proxy_protocol: Option<proxy_header::Version>,
+    /// How connections are kept for further plain requests; `None` keeps none.
+    pub keepalive: Option<Keepalive>,
     /// `None` never probes: backends count as up.
     pub health: Option<Health>,
     /// From the first packet to an established connection, TLS included, for each backend tried.
@@ -70,6 +72,17 @@ impl fmt::Display for BackendAddress {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
+}
+
+/// `pools.NAME.keepalive`: which connections to backends are kept when their request is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Idle ones to each backend, over all workers.
+    pub idle_max: usize,
+    /// How long one may be idle.
+    pub timeout: Duration,
+    /// How old one may be that is kept.
+    pub age_max: Duration,
 }
 
 /// `pools.NAME.health`: how a backend is probed.

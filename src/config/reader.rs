@@ -261,6 +261,8 @@ impl Reader {
             self.report_kind(value, shape);
             return None;
         };
+        // What may stand instead of the table may not stand within it.
+        self.alternative = None;
         let title = self.titled(title);
         let elsewhere = self.elsewhere.take();
         for (written, _) in table.iter() {

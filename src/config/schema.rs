@@ -173,6 +173,7 @@ mod tests {
             ("\n[pools.a]\n", defaults(pool), "\n"),
             ("\nbackends = [{ address = \"a:1\", ", defaults(backend), ", "),
             (" }]\ntls = { ", defaults(&pool["properties"]["tls"]), ", "),
+            (" }\nkeepalive = { ", defaults(&pool["properties"]["keepalive"]["anyOf"][1]), ", "),
             (" }\nhealth = { kind = \"tcp\", ", defaults(&pool["properties"]["health"]), ", "),
         ];
         let drain = defaults(&at("server")["properties"]["drain"]).join(", ");

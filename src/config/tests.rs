@@ -165,6 +165,7 @@ fn the_full_example_shows_the_defaults() {
     assert_eq!(written.connect_timeout, default.connect_timeout);
     assert_eq!(written.handshake_timeout, default.handshake_timeout);
     assert_eq!(written.response_timeout, default.response_timeout);
+    assert_eq!(full.pools["site"].keepalive, default.keepalive);
 
     let tls = "tls = { certificates = [{ cert = \"a\", key = \"b\" }] }\n";
     let health = "health = { kind = \"http\", path = \"/health\" }\n";
@@ -260,6 +261,23 @@ fn tls_to_backends() {
     let [warning] = warnings.iter().as_slice() else { panic!("{warnings}") };
     assert_eq!(warnings.sources().line_column(&warning.place), (9, 18));
     assert!(warning.message.contains("not verified"), "{}", warning.message);
+}
+
+#[test]
+fn connections_are_kept_unless_each_names_its_client() {
+    let keepalive = |text: &str| {
+        let mut config = parse(&[LISTENER, ROUTE, POOL, text, "\n"].concat()).unwrap();
+        config.pools.remove("p").unwrap().keepalive
+    };
+    let default = keepalive("").unwrap();
+    assert_eq!(keepalive("keepalive = {}"), Some(default));
+    let own = Keepalive { idle_max: 7, timeout: Duration::from_millis(50), ..default };
+    assert_eq!(keepalive("keepalive = { idle_max = 7, timeout = \"50ms\" }"), Some(own));
+    for off in
+        ["keepalive = \"off\"", "proxy_protocol = \"v2\"", "proxy_protocol = \"v1\"\nkeepalive = \"off\""]
+    {
+        assert_eq!(keepalive(off), None, "{off}");
+    }
 }
 
 #[test]

@@ -19,11 +19,11 @@ use crate::config::Limits;
 use crate::lifecycle::{Phase, reached};
 use crate::net::http::MIN_BUFFER_BYTES;
 use crate::net::stream::Stream;
-use crate::proxy::body::Upload;
 use crate::proxy::exchange::exchange;
 use crate::proxy::websocket::Switch;
 use crate::proxy::{Caller, Plane};
 use crate::telemetry::labels::ConnectionFault;
+use crate::upstream::upload::Upload;
 
 /// Serves a connection to its end, or to the tunnel that it becomes.
 pub async fn serve(plane: Arc<Plane>, stream: Stream, caller: Arc<Caller>, limits: &Limits) {

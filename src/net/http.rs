@@ -12,6 +12,7 @@ use http_body_util::Empty;
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::stream::Stream;
 use super::tls::connect::rustls_error;
@@ -35,7 +36,7 @@ where
     B::Data: Send,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let (mut sender, connection) = begin(stream, limits).await?;
+    let (mut sender, connection) = begin(TokioIo::new(stream), limits).await?;
     // The connection works until the answer's body has been read or dropped.
     let connection = tokio::spawn(connection);
     let answer = sender.send_request(request).await.map_err(|error| classify(&error))?;
@@ -65,7 +66,7 @@ pub async fn change(
     limits: &Limits,
     request: Request<Empty<Bytes>>,
 ) -> Result<Changed, Refusal> {
-    let (mut sender, mut connection) = begin(stream, limits).await?;
+    let (mut sender, mut connection) = begin(TokioIo::new(stream), limits).await?;
     let mut answer = pin!(sender.send_request(request));
     let mut ended = None;
     let answer = poll_fn(|context| {
@@ -99,11 +100,12 @@ fn take_back(io: TokioIo<Stream>, read_ahead: &[u8]) -> (Stream, Vec<u8>) {
     (io.into_inner(), read_ahead.to_vec())
 }
 
-async fn begin<B>(
-    stream: Stream,
+pub(super) async fn begin<B, S>(
+    io: TokioIo<S>,
     limits: &Limits,
-) -> Result<(SendRequest<B>, Connection<TokioIo<Stream>, B>), Refusal>
+) -> Result<(SendRequest<B>, Connection<TokioIo<S>, B>), Refusal>
 where
+    S: AsyncRead + AsyncWrite + Unpin,
     B: Body + 'static,
     B::Data: Send,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -111,13 +113,13 @@ where
     let mut builder = Builder::new();
     builder.max_buf_size(limits.head_bytes_max.max(MIN_BUFFER_BYTES));
     builder.max_headers(limits.head_fields_max);
-    builder.handshake(TokioIo::new(stream)).await.map_err(|error| classify(&error))
+    builder.handshake(io).await.map_err(|error| classify(&error))
 }
 
 /// hyper takes no smaller limit.
 pub const MIN_BUFFER_BYTES: usize = 8192;
 
-fn classify(error: &hyper::Error) -> Refusal {
+pub(super) fn classify(error: &hyper::Error) -> Refusal {
     if error.is_parse() || error.is_parse_too_large() {
         Refusal::BackendSpeech
     } else if error.is_user() || error.is_body_write_aborted() {

@@ -4,6 +4,7 @@ pub mod accept;
 pub mod dial;
 pub mod http;
 pub mod http2;
+pub mod line;
 pub mod listening;
 pub mod proxy_header;
 pub mod socket;

@@ -1,5 +1,6 @@
 //! Options of sockets, and the one place where listening sockets are made.
 
+use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -103,6 +104,14 @@ pub fn drop_new_handshakes(listener: &TcpListener) -> io::Result<()> {
         SockFilter::new(give, 0, 0, 0),
         SockFilter::new(give, 0, 0, u32::MAX),
     ])
+}
+
+/// Whether a byte could be read, without reading it: how many came, of which one is looked at.
+///
+/// # Errors
+/// `WouldBlock` when none did; the socket's own.
+pub fn peek<'a>(socket: impl Into<SockRef<'a>>) -> io::Result<usize> {
+    socket.into().peek(&mut [MaybeUninit::uninit()])
 }
 
 /// Makes the socket's closing a reset, so that the peer learns that the other end was cut.

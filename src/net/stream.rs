@@ -41,6 +41,19 @@ impl Stream {
         }
     }
 
+    /// How much could be read from the socket at once, a byte at most, without reading it: the kernel is asked, whatever the
+    /// runtime knows. Over TLS the byte is an encrypted one. Nothing means that it has ended.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing came; the socket's own.
+    pub fn peek(&self) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(tcp) => socket::peek(tcp),
+            Stream::Boxed(Boxed::Tls(tls)) => socket::peek(tls.get_ref().0),
+            Stream::Boxed(Boxed::Http2(_)) => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
     /// Ends a connection on which all has been said. A socket is just closed; of an HTTP/2 stream the client's end is
     /// awaited as long as `patience`, by a task of its own.
     pub fn leave(self, patience: Duration) {

@@ -4,6 +4,7 @@
 //! - [`origin`]: the `Origin` field (RFC 6454 7)
 //! - [`handshake`]: the opening handshake of WebSocket, both halves (RFC 6455 4)
 //! - [`message`]: targets and transfer codings (RFC 9112 3.2 and 6.1)
+//! - [`persistence`]: whether a connection may carry another request (RFC 9112 9.3)
 //! - [`hop`]: fields that belong to one connection only (RFC 9110 7.6.1)
 //! - [`forwarded`]: who the client was, in `Forwarded` and `X-Forwarded-*` (RFC 7239)
 //! - [`proxy_header`]: who the client was, in the PROXY protocol; [`peer`]: the one rule that chooses among them
@@ -32,6 +33,7 @@ pub mod list;
 pub mod message;
 pub mod origin;
 pub mod peer;
+pub mod persistence;
 pub mod proxy_header;
 pub mod query;
 pub mod scan;

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use http::{Request, Response};
 
 use super::account::Account;
-use super::body::{Body, Upload};
+use super::body::Body;
 use super::inbound::{self, Inbound};
 use super::websocket::{self, Switch};
 use super::{Caller, Plane, http as plain, refuse};
 use crate::filter::origin;
 use crate::outcome::Refusal;
+use crate::upstream::upload::Upload;
 
 /// Answers one request. Never fails: what goes wrong is an answer, too. A tunnel that begins behind the answer is left in
 /// `switch`.

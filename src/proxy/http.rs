@@ -4,27 +4,27 @@ use std::sync::Arc;
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response, Version};
+use http::{HeaderMap, HeaderValue, Response, Version};
 use http_body_util::Either;
 use hyper::body::{Body as _, Incoming};
 
 use super::Plane;
 use super::account::Account;
-use super::body::{Body, Progress, Relayed, Sent, Upload};
-use crate::net::http as client;
+use super::body::{Body, Relayed};
 use crate::outcome::Refusal;
 use crate::proto::proxy_header::Header;
 use crate::proto::{hop, message};
 use crate::state::{Route, Snapshot};
 use crate::upstream::backend::Lease;
-use crate::upstream::retry;
+use crate::upstream::request::{self, Outgoing, Unanswered};
+use crate::upstream::retry::Search;
+use crate::upstream::reuse::Connection;
+use crate::upstream::upload::Upload;
 
 /// Sends a request to a backend, on behalf of `client`, and gives its answer to the client.
 ///
 /// # Errors
-/// As [`retry::connect`] and [`client::send`]; [`Refusal::BackendTimeout`] when the backend stays silent for
-/// `response_timeout`, [`Refusal::RequestBody`] when the client does so within its body; [`Refusal::BodyTooLarge`] for a
-/// body over the route's bound.
+/// As [`request::connect`] and [`Outgoing::send`]; [`Refusal::BodyTooLarge`] for a body over the route's bound.
 pub async fn forward(
     plane: &Plane,
     snapshot: &Snapshot,
@@ -34,26 +34,30 @@ pub async fn forward(
     body: Upload,
     account: &mut Account,
 ) -> Result<Response<Body>, Refusal> {
-    let pool = &route.pool;
-    let bytes_max = route.body_bytes_max.unwrap_or(u64::MAX);
-    if body.size_hint().lower().max(declared_length(&head.headers)) > bytes_max {
+    let (pool, limits) = (&route.pool, &snapshot.config.limits);
+    let body_bytes_max = route.body_bytes_max.unwrap_or(u64::MAX);
+    if body.size_hint().lower().max(declared_length(&head.headers)) > body_bytes_max {
         return Err(Refusal::BodyTooLarge);
     }
-    let (lease, stream) = retry::connect(pool, client, &snapshot.config.tcp, &plane.metrics).await?;
-    account.leased(&lease);
     if !body.is_end_stream() && !head.headers.contains_key(CONTENT_LENGTH) {
         // hyper would take a GET that does not say so to have no body.
         head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
-    let progress = Progress::begin();
-    let request = Request::from_parts(head, Sent::new(body, bytes_max, progress.clone()));
-    let response = tokio::select! {
-        response = client::send(stream, &snapshot.config.limits, request) => {
-            response.map_err(|error| progress.refusal().unwrap_or(error))?
+    let mut outgoing = Outgoing { head, body, body_bytes_max };
+    let mut search = Search::begin(pool, client, &snapshot.config.tcp, &plane.metrics);
+    let (mut lease, mut connection) = request::connect(&mut search, limits).await?;
+    let answer = loop {
+        account.leased(&lease);
+        match outgoing.send(connection, pool.response_timeout).await {
+            Ok(answer) => break answer,
+            // A kept connection had died. On a new one there is no other time.
+            Err(Unanswered { again: Some(again), .. }) => outgoing = *again,
+            Err(Unanswered { refusal, again: None }) => return Err(refusal),
         }
-        stalled = progress.stalled(pool.response_timeout) => return Err(stalled),
+        pool.metrics.resent.increment();
+        (lease, connection) = request::connect_anew(&mut search, lease, limits).await?;
     };
-    relay(response, route, lease, account)
+    relay(answer.response, route, lease, answer.connection, account)
 }
 
 /// Bytes that the head announces: over HTTP/2 the body itself does not know.
@@ -62,7 +66,7 @@ fn declared_length(headers: &HeaderMap) -> u64 {
     length.unwrap_or(0)
 }
 
-/// A backend's answer as the client gets it, body included.
+/// A backend's answer as the client gets it, body included; `connection` is kept when that has ended.
 ///
 /// # Errors
 /// [`Refusal::BackendSpeech`] for a transfer coding other than `chunked`: its name would be lost on the way, and the body
@@ -71,6 +75,7 @@ pub fn relay(
     response: Response<Incoming>,
     route: &Route,
     lease: Lease,
+    connection: Option<Box<Connection>>,
     account: &mut Account,
 ) -> Result<Response<Body>, Refusal> {
     message::check_codings(response.headers()).map_err(|_| Refusal::BackendSpeech)?;
@@ -80,5 +85,6 @@ pub fn relay(
     // A version speaks of one connection (RFC 9110 2.5); hyper lowers it for a client of HTTP/1.0.
     head.version = Version::HTTP_11;
     let end = account.answered(head.status, lease);
-    Ok(Response::from_parts(head, Either::Left(Relayed::new(body, route.terms.idle_timeout, end))))
+    let body = Relayed::new(body, route.terms.idle_timeout, connection, end);
+    Ok(Response::from_parts(head, Either::Left(body)))
 }

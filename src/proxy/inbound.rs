@@ -7,7 +7,6 @@ use http::uri::PathAndQuery;
 use http::{Method, Request, Uri, Version, header};
 
 use super::Caller;
-use super::body::Upload;
 use crate::config::Limits;
 use crate::net::tls::clients::ClientCertificate;
 use crate::net::{http2, tls};
@@ -20,6 +19,7 @@ use crate::proto::peer::Peer;
 use crate::proto::{hop, http2 as fields, message};
 use crate::route::{self, Certificate};
 use crate::state::Listener;
+use crate::upstream::upload::Upload;
 
 /// A request that says for which host it is and is, if it wants a WebSocket, a valid handshake.
 pub struct Inbound {

@@ -30,7 +30,7 @@ use crate::tunnel::sessions::Session;
 use crate::tunnel::splice::{Leg, Splice};
 use crate::upstream::backend::Lease;
 use crate::upstream::handshake::{Reply, Switched, offer};
-use crate::upstream::retry;
+use crate::upstream::retry::Search;
 
 /// A client's handshake, checked and admitted.
 pub struct Handshake {
@@ -50,7 +50,7 @@ pub struct Handshake {
 /// which the tunnel in `switch` begins, or whatever else the backend said.
 ///
 /// # Errors
-/// As [`retry::connect`] and [`offer`].
+/// As [`Search::connect`] and [`offer`].
 pub async fn open(
     plane: &Arc<Plane>,
     snapshot: &Snapshot,
@@ -60,7 +60,8 @@ pub async fn open(
     account: &mut Account,
 ) -> Result<Response<Body>, Refusal> {
     let client = handshake.caller.introduces(account.client());
-    let (lease, stream) = retry::connect(&route.pool, &client, &snapshot.config.tcp, &plane.metrics).await?;
+    let mut search = Search::begin(&route.pool, &client, &snapshot.config.tcp, &plane.metrics);
+    let (lease, stream) = search.connect().await?;
     account.leased(&lease);
     handshake.head.method = Method::GET;
     handshake.offer.write(&mut handshake.head.headers);
@@ -73,7 +74,7 @@ pub async fn open(
         Reply::Declined(response) if is_http2 && response.status().is_success() => {
             return Err(Refusal::Answer(AnswerError::NotWebSocket));
         }
-        Reply::Declined(response) => return plain::relay(response, route, lease, account),
+        Reply::Declined(response) => return plain::relay(response, route, lease, None, account),
     };
     let Switched { stream, early, answer, head } = switched;
     switch.set(Beginning {

@@ -139,10 +139,12 @@ impl Builder<'_> {
             members,
             tls,
             proxy_protocol: words.proxy_protocol,
+            keepalive: words.keepalive,
             health: words.health.clone(),
             connect_timeout: words.connect_timeout,
             handshake_timeout: words.handshake_timeout,
             response_timeout: words.response_timeout,
+            metrics: self.metrics.pool(&name),
             name,
         }))
     }

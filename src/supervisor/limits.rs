@@ -14,10 +14,13 @@ pub struct Bounds {
     pub connections_max: usize,
     /// Tunnels at once.
     pub tunnels_max: usize,
+    /// Idle connections to backends, over all workers.
+    pub idle_max: usize,
 }
 
 /// Bounds for `descriptors` descriptors, unless the configuration sets them. A connection may need two: its own and its
-/// backend's. Of the connections 1 in 32 stays free of tunnels, so that a client over the limit gets an answer.
+/// backend's. Of the connections 1 in 32 stays free of tunnels, so that a client over the limit gets an answer. What is
+/// idle is taken from the reserve: it must not be in the way of what is wanted.
 pub fn derive(limits: &config::Limits, descriptors: usize) -> Bounds {
     let reserve = (descriptors / 32).max(RESERVE_MIN);
     let possible = descriptors.saturating_sub(reserve) / 2;
@@ -32,7 +35,7 @@ pub fn derive(limits: &config::Limits, descriptors: usize) -> Bounds {
             "limits.connections_max is more than the descriptor limit allows; raise it (LimitNOFILE, ulimit -n)"
         );
     }
-    Bounds { connections_max, tunnels_max }
+    Bounds { connections_max, tunnels_max, idle_max: reserve / 2 }
 }
 
 #[cfg(test)]
@@ -58,10 +61,12 @@ mod tests {
             http2_ping_interval: None,
             http2_ping_timeout: Duration::ZERO,
         };
-        assert_eq!(derive(&limits, 20_000), Bounds { connections_max: 9_687, tunnels_max: 9_385 });
-        assert_eq!(derive(&limits, 256), Bounds { connections_max: 96, tunnels_max: 80 });
-        assert_eq!(derive(&limits, 10), Bounds { connections_max: 1, tunnels_max: 1 });
+        let bounds =
+            |connections_max, tunnels_max, idle_max| Bounds { connections_max, tunnels_max, idle_max };
+        assert_eq!(derive(&limits, 20_000), bounds(9_687, 9_385, 312));
+        assert_eq!(derive(&limits, 256), bounds(96, 80, 32));
+        assert_eq!(derive(&limits, 10), bounds(1, 1, 32));
         limits.tunnels_max = Some(5);
-        assert_eq!(derive(&limits, 256), Bounds { connections_max: 96, tunnels_max: 5 });
+        assert_eq!(derive(&limits, 256), bounds(96, 5, 32));
     }
 }

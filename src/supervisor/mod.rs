@@ -4,6 +4,7 @@
 //! [`Supervisor::start`] builds the snapshot, binds every socket and only then starts threads: whatever can fail has
 //! failed before anything is served. [`Supervisor::run`] reloads when it is asked to, and drains when it is told to stop.
 
+mod idle;
 mod limits;
 mod listeners;
 mod probes;
@@ -140,6 +141,7 @@ impl Supervisor {
             phase: phase_receiver.clone(),
         });
         let workers = threads::start_workers(count, &plane)?;
+        drop(idle::renew(&workers, bounds.idle_max, Some(&plane.snapshot.load_full())));
         let status = Arc::new(Status::begin());
         let (order, orders) = mpsc::channel(ORDERS_MAX);
         let (watched, watched_receiver) = channel::channel(config.watched.clone());
@@ -233,6 +235,7 @@ impl Supervisor {
         self.phase.send_replace(Phase::Leaving);
         sleep(drain.delay).await;
         self.phase.send_replace(Phase::Draining);
+        idle::renew(&self.workers, 0, None).await;
         self.listeners.close_all().await;
         if timeout(drain.deadline, self.connections.all_back()).await.is_ok() {
             return Stopped::Drained;

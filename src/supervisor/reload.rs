@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
-use super::{Supervisor, limits};
+use super::{Supervisor, idle, limits};
 use crate::config::diff::Change;
 use crate::config::{Config, Place, Problems, Watched};
 use crate::state::orders::{Asker, Reload, Reloaded};
@@ -116,7 +116,7 @@ impl Supervisor {
         self.listeners.close_removed(&snapshot);
         // What only it held is gone before it is asked what is still there.
         drop(previous);
-        self.apply(&snapshot);
+        self.apply(&snapshot, &change).await;
         warn(&snapshot.config);
         if !change.needs_restart.is_empty() {
             let keys = change.needs_restart.join(", ");
@@ -126,11 +126,14 @@ impl Supervisor {
     }
 
     /// Brings everything that is not read from the snapshot in line with it.
-    pub(super) fn apply(&mut self, snapshot: &Snapshot) {
+    async fn apply(&mut self, snapshot: &Arc<Snapshot>, change: &Change) {
         let bounds = limits::derive(&snapshot.config.limits, self.descriptors);
         self.connections.set_max(bounds.connections_max);
         self.plane.tunnels.set_max(bounds.tunnels_max);
         self.plane.handshakes.set_max(snapshot.config.limits.handshakes_max);
+        // What is idle was opened with the bounds on heads and the options of sockets of before.
+        let opened_alike = !change.limits && !change.tcp;
+        idle::renew(&self.workers, bounds.idle_max, opened_alike.then_some(snapshot)).await;
         self.probes.update(snapshot);
         self.log.apply(&snapshot.config.log);
         self.registry

@@ -50,7 +50,8 @@ pub fn register(sources: Sources, workers: &[Worker]) {
         }
         for backend in registry.backends() {
             let up = backend.health() == Health::Up;
-            samples.backend(&backend.pool, &backend.label, up, backend.load());
+            let (load, idle) = (backend.load(), backend.idle.get());
+            samples.backend(&backend.pool, &backend.label, up, load, idle);
         }
     });
 }

@@ -114,6 +114,12 @@ families! {
         "1 when the backend's health checks pass or it has none, 0 when they fail or have not finished.";
     BACKEND_TUNNELS = Kind::Gauge, "longhaul_backend_tunnels" ["pool", "backend"]
         "What a backend carries: tunnels, handshakes and requests in flight.";
+    BACKEND_IDLE = Kind::Gauge, "longhaul_backend_idle_connections" ["pool", "backend"]
+        "Connections to a backend that are kept for further plain requests.";
+    BACKEND_CONNECTIONS = Kind::Counter, "longhaul_backend_connections_total" ["pool", "result"]
+        "Connections that plain requests went out on: opened for them, or reused.";
+    BACKEND_RESENDS = Kind::Counter, "longhaul_backend_resends_total" ["pool"]
+        "Plain requests sent again on a new connection, because the reused one had died.";
     BACKEND_CONNECT_ERRORS = Kind::Counter, "longhaul_backend_connect_errors_total" ["pool", "backend", "reason"]
         "Connections to a backend that did not come about, their TLS included.";
     BACKEND_PROBES = Kind::Counter, "longhaul_backend_probes_total" ["pool", "backend", "result"]
@@ -176,6 +182,16 @@ pub struct ListenerMetrics {
     pub accepted: Counter,
     /// Connections that are open.
     pub active: Gauge,
+}
+
+/// The hot metrics of a pool.
+pub struct PoolMetrics {
+    /// Connections opened for plain requests.
+    pub opened: Counter,
+    /// Kept connections that plain requests went out on.
+    pub reused: Counter,
+    /// Requests that such a connection had died under, and that were sent again.
+    pub resent: Counter,
 }
 
 impl RouteMetrics {
@@ -246,6 +262,15 @@ impl Metrics {
         ListenerMetrics {
             accepted: self.registry.counter(&CONNECTIONS_TOTAL, &[name]),
             active: self.registry.gauge(&CONNECTIONS_ACTIVE, &[name]),
+        }
+    }
+
+    /// The hot metrics of the pool `name`.
+    pub fn pool(&self, name: &str) -> PoolMetrics {
+        PoolMetrics {
+            opened: self.registry.counter(&BACKEND_CONNECTIONS, &[name, "opened"]),
+            reused: self.registry.counter(&BACKEND_CONNECTIONS, &[name, "reused"]),
+            resent: self.registry.counter(&BACKEND_RESENDS, &[name]),
         }
     }
 
@@ -340,10 +365,11 @@ impl Samples {
         self.push(&WORKER_CONNECTIONS, &[&index.to_string()], connections as f64);
     }
 
-    /// What a backend carries, and whether it is up.
-    pub fn backend(&mut self, pool: &str, backend: &str, up: bool, load: usize) {
+    /// What a backend carries, how many connections to it carry nothing, and whether it is up.
+    pub fn backend(&mut self, pool: &str, backend: &str, up: bool, load: usize, idle: usize) {
         self.push(&BACKEND_UP, &[pool, backend], f64::from(u8::from(up)));
         self.push(&BACKEND_TUNNELS, &[pool, backend], load as f64);
+        self.push(&BACKEND_IDLE, &[pool, backend], idle as f64);
     }
 
     /// When a certificate stops being valid, since 1970.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::config::BackendAddress;
+use crate::lifecycle::Count;
 
 /// Between two warnings of the same backend.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
@@ -20,6 +21,8 @@ pub struct Backend {
     /// The address as metrics and logs show it.
     pub label: Arc<str>,
     load: AtomicUsize,
+    /// Connections that are kept for further requests and carry none: no load.
+    pub idle: Count,
     health: AtomicU8,
     /// When a failure of it was last warned of.
     complained: Mutex<Option<Instant>>,
@@ -42,7 +45,8 @@ impl Backend {
     pub fn new(pool: Arc<str>, address: BackendAddress, health: Health) -> Backend {
         let label = Arc::from(address.to_string());
         let (load, health) = (AtomicUsize::new(0), AtomicU8::new(health as u8));
-        Backend { pool, address, label, load, health, complained: Mutex::default() }
+        let (idle, complained) = (Count::default(), Mutex::default());
+        Backend { pool, address, label, load, idle, health, complained }
     }
 
     /// Open tunnels, handshakes and requests in flight, over all workers.

@@ -5,4 +5,7 @@ pub mod balance;
 pub mod handshake;
 pub mod health;
 pub mod pool;
+pub mod request;
 pub mod retry;
+pub mod reuse;
+pub mod upload;

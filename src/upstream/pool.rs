@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::backend::{Backend, Health, Lease};
 use super::balance::Balancer;
-use crate::config;
+use crate::config::{self, Keepalive};
 use crate::net::tls::connect::Connector;
 use crate::proto::proxy_header::Version;
+use crate::telemetry::metrics::PoolMetrics;
 
 /// Backends that serve the same.
 pub struct Pool {
@@ -20,6 +21,8 @@ pub struct Pool {
     /// The PROXY header that each connection begins with. Such a connection belongs to one client: it must never carry a
     /// request of another.
     pub proxy_protocol: Option<Version>,
+    /// How connections are kept for further plain requests; `None` keeps none.
+    pub keepalive: Option<Keepalive>,
     /// How one is chosen.
     pub balancer: Balancer,
     /// How members are probed; `None` takes them to be up.
@@ -30,6 +33,8 @@ pub struct Pool {
     pub handshake_timeout: Duration,
     /// For the head of the answer to a plain request.
     pub response_timeout: Duration,
+    /// Where it counts.
+    pub metrics: PoolMetrics,
 }
 
 /// A backend's place in a pool.
@@ -41,6 +46,15 @@ pub struct Member {
 }
 
 impl Pool {
+    /// Whether its backends are spoken to by these means; `None` is plain text.
+    pub fn speaks(&self, tls: Option<&Connector>) -> bool {
+        match (&self.tls, tls) {
+            (None, None) => true,
+            (Some(own), Some(tls)) => own.is(tls),
+            _ => false,
+        }
+    }
+
     /// A lease on the backend that should carry the next tunnel, other than those that were `tried`, to which it is
     /// added. Backends that are up come first; when none is, those that have not been probed yet. `None` when none is
     /// left, and after [`TRIES_MAX`].

@@ -9,35 +9,61 @@ use crate::outcome::{ConnectError, Refusal};
 use crate::proto::proxy_header::Header;
 use crate::telemetry::Metrics;
 
-/// A connection to a backend of `pool`, and the lease on it. `client` is for whom, for pools whose backends are told.
-///
-/// # Errors
-/// [`Refusal::NoBackend`] when none may be picked, else what the last one tried said.
-pub async fn connect(
-    pool: &Pool,
-    client: &Header,
-    tcp: &Tcp,
-    metrics: &Metrics,
-) -> Result<(Lease, Stream), Refusal> {
-    let way =
-        Way { hello: pool.proxy_protocol.map(|version| client.write(version)), tls: pool.tls.as_ref(), tcp };
-    let mut tried = Tried::default();
-    let mut failure = Refusal::NoBackend;
-    while let Some(lease) = pool.pick(&mut tried) {
-        let backend = lease.backend();
-        match dial::connect(&backend.address, &way, pool.connect_timeout).await {
-            Ok(stream) => return Ok((lease, stream)),
-            Err(error) => {
-                metrics.connect_error(&pool.name, &backend.label, error.error);
-                tell_log(backend, &error);
-                failure = Refusal::Unreachable(error.error);
+/// The search of one request for a backend that can be reached.
+pub struct Search<'a> {
+    /// Where it searches.
+    pub pool: &'a Pool,
+    way: Way<'a>,
+    metrics: &'a Metrics,
+    tried: Tried,
+    /// What the last backend said.
+    failure: Refusal,
+}
+
+impl<'a> Search<'a> {
+    /// Begins. `client` is for whom, for pools whose backends are told.
+    pub fn begin(pool: &'a Pool, client: &Header, tcp: &'a Tcp, metrics: &'a Metrics) -> Search<'a> {
+        let hello = pool.proxy_protocol.map(|version| client.write(version));
+        let way = Way { hello, tls: pool.tls.as_ref(), tcp };
+        Search { pool, way, metrics, tried: Tried::default(), failure: Refusal::NoBackend }
+    }
+
+    /// A connection to a backend, and the lease on it.
+    ///
+    /// # Errors
+    /// As [`Search::pick`] and [`Search::dial`].
+    pub async fn connect(&mut self) -> Result<(Lease, Stream), Refusal> {
+        loop {
+            let lease = self.pick()?;
+            if let Some(stream) = self.dial(&lease).await? {
+                return Ok((lease, stream));
             }
         }
-        if !failure.tries_another() {
-            break;
-        }
     }
-    Err(failure)
+
+    /// The next backend to try.
+    ///
+    /// # Errors
+    /// When none is left, what the last one tried said; [`Refusal::NoBackend`] when none may be picked at all.
+    pub fn pick(&mut self) -> Result<Lease, Refusal> {
+        self.pool.pick(&mut self.tried).ok_or_else(|| self.failure.clone())
+    }
+
+    /// A new connection; `None` when it did not come about, and another backend may be tried.
+    ///
+    /// # Errors
+    /// [`Refusal::Unreachable`] when no other one may.
+    pub async fn dial(&mut self, lease: &Lease) -> Result<Option<Stream>, Refusal> {
+        let backend = lease.backend();
+        let error = match dial::connect(&backend.address, &self.way, self.pool.connect_timeout).await {
+            Ok(stream) => return Ok(Some(stream)),
+            Err(error) => error,
+        };
+        self.metrics.connect_error(&self.pool.name, &backend.label, error.error);
+        tell_log(backend, &error);
+        self.failure = Refusal::Unreachable(error.error);
+        if self.failure.tries_another() { Ok(None) } else { Err(self.failure.clone()) }
+    }
 }
 
 /// What fails in TLS does not pass by itself, so it is said aloud, now and then.

@@ -14,6 +14,7 @@ mod handshake;
 mod health;
 mod http;
 mod http2;
+mod keepalive;
 mod kit;
 mod layers;
 mod limits;

@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Unique, all, free_name, pem, unix_path};
-use crate::config::file::{BackendWords, HealthWords, PoolTlsWords, PoolWords, ProbeKind, Verify};
+use crate::config::file::{
+    BackendWords, HealthWords, KeepaliveWords, PoolTlsWords, PoolWords, ProbeKind, Verify,
+};
 use crate::config::problem::{nearest, one_of, shown};
 use crate::config::reader::{Found, Reader};
-use crate::config::words::{List, Named};
+use crate::config::words::{List, Named, Off};
 use crate::config::{
-    At, Backend, BackendAddress, Certificate, Health, HealthKind, Pem, Place, Pool, PoolTls, Trust, defaults,
-    syntax,
+    At, Backend, BackendAddress, Certificate, Health, HealthKind, Keepalive, Pem, Place, Pool, PoolTls,
+    Trust, defaults, syntax,
 };
 
 pub fn pools(words: Found<Named<PoolWords>>, reader: &mut Reader) -> Option<BTreeMap<String, Pool>> {
@@ -31,6 +33,7 @@ pub fn pools(words: Found<Named<PoolWords>>, reader: &mut Reader) -> Option<BTre
 fn pool(name: At<String>, words: PoolWords, reader: &mut Reader) -> Option<Pool> {
     let backends = backends(words.backends, reader);
     let proxy_protocol = words.proxy_protocol.optional();
+    let keepalive = keepalive(words.keepalive, matches!(proxy_protocol, Some(Some(_))), reader);
     let tls = match words.tls.optional() {
         Some(Some(At { value, place })) => {
             tls(&name.value, value, &place, reader).map(|value| Some(At { value, place }))
@@ -52,6 +55,7 @@ fn pool(name: At<String>, words: PoolWords, reader: &mut Reader) -> Option<Pool>
         backends: backends?,
         tls: tls?,
         proxy_protocol: proxy_protocol?.map(|version| version.value),
+        keepalive: keepalive?,
         health: health?,
         connect_timeout: words.connect_timeout.or(defaults::CONNECT_TIMEOUT)?,
         handshake_timeout: words.handshake_timeout.or(defaults::HANDSHAKE_TIMEOUT)?,
@@ -77,6 +81,30 @@ fn backends(words: Found<List<BackendWords, 1>>, reader: &mut Reader) -> Option<
             reader.report(&address.place, message, remedy);
         }
         Some(Backend { address, weight: words.weight.or(defaults::WEIGHT)? })
+    }))
+}
+
+/// `is_introduced`: connections begin with a PROXY header, so that each of them belongs to one client.
+fn keepalive(
+    words: Found<Off<KeepaliveWords>>,
+    is_introduced: bool,
+    reader: &mut Reader,
+) -> Option<Option<Keepalive>> {
+    let words = match words.optional()? {
+        Some(At { value: Off(None), .. }) => return Some(None),
+        Some(At { place, .. }) if is_introduced => {
+            let message = "with `proxy_protocol` no connection is kept: each one names its client";
+            reader.report(&place, message, "remove it, or write keepalive = \"off\"");
+            return None;
+        }
+        None if is_introduced => return Some(None),
+        Some(At { value: Off(Some(words)), .. }) => words,
+        None => KeepaliveWords::default(),
+    };
+    Some(Some(Keepalive {
+        idle_max: words.idle_max.or(defaults::IDLE_MAX)?,
+        timeout: words.timeout.or(defaults::IDLE_CONNECTION_TIMEOUT)?,
+        age_max: words.age_max.or(defaults::CONNECTION_AGE_MAX)?,
     }))
 }
 

@@ -25,11 +25,12 @@ use crate::net::http2::outlet::Outlet;
 use crate::net::http2::watched::Grounds;
 use crate::net::stream::{Boxed, Stream};
 use crate::proto::{hop, http2 as fields};
-use crate::proxy::body::{Body, Upload};
+use crate::proxy::body::Body;
 use crate::proxy::exchange::exchange;
 use crate::proxy::websocket::Switch;
 use crate::proxy::{Caller, Plane};
 use crate::telemetry::labels::ConnectionFault;
+use crate::upstream::upload::Upload;
 
 /// How many more streams a client may reset before their answer than it waits for (CVE-2023-44487). Each has cost a
 /// connection to a backend, or will.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use longhaul::config::{BackendAddress, Balance};
 use longhaul::proto::frame::{Header, Opcode};
 use longhaul::proto::scan::{Scanner, Side};
+use longhaul::telemetry::Metrics;
 use longhaul::tunnel::flow::Flow;
 use longhaul::tunnel::scratch::SCRATCH_BYTES;
 use longhaul::upstream::backend::{Backend, Health};
@@ -146,6 +147,7 @@ fn pool(name: &str, balance: Balance, members: usize) {
     };
     let pool = Pool {
         proxy_protocol: None,
+        keepalive: None,
         name: Arc::from("pool"),
         members: (0..members).map(member).collect(),
         balancer: Balancer::new(balance, members),
@@ -154,6 +156,7 @@ fn pool(name: &str, balance: Balance, members: usize) {
         connect_timeout: Duration::from_secs(1),
         handshake_timeout: Duration::from_secs(1),
         response_timeout: Duration::from_secs(1),
+        metrics: Metrics::new(1).pool("pool"),
     };
     measure(&format!("pool, {name}, {} backends", thousands(members)), |_| {
         assert!(pool.pick(black_box(&mut Tried::default())).is_some());

@@ -175,6 +175,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Call<S> {
         within("room to write", sent).await.expect("the proxy reads");
     }
 
+    /// The next request on the same connection: [`Call::head`] from now on.
+    pub async fn next(&mut self) -> &Head {
+        let after = std::mem::take(&mut self.head.rest);
+        let head = within("another request on the connection", Head::read_after(&mut self.stream, after));
+        self.head = head.await.expect("another request on the connection");
+        &self.head
+    }
+
     /// Answers with a whole HTTP/1.1 response and closes.
     pub async fn answer(mut self, response: impl AsRef<[u8]>) {
         self.send(response).await;
