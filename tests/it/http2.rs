@@ -356,6 +356,25 @@ async fn large_bodies_arrive_whole_both_ways() {
 }
 
 #[tokio::test]
+async fn an_answer_before_the_requests_end_is_whole() {
+    let (backend, mut calls) = Backend::by_hand().await;
+    let (proxy, pki) = proxy(&backend, "").await;
+    let mut client = connect(&proxy, &pki).await;
+    let request = http::Request::builder().method("POST").uri("https://chat.example.com/").body(()).unwrap();
+    let (answer, mut sender) = client.send(request, false).await;
+    sender.send_data("the beginning".into(), false).unwrap();
+    let body = "x".repeat(300_000);
+    let answered = format!("HTTP/1.1 403 Forbidden\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let (reply, ()) = tokio::join!(Reply::read(answer), async { calls.next().await.answer(answered).await });
+    let reply = reply.expect("a whole answer");
+    assert!(reply.status == 403 && reply.body == body, "{} {}", reply.status, reply.body.len());
+    // RFC 9113 8.1: nobody wants the rest of the request.
+    let reset = std::future::poll_fn(|context| sender.poll_reset(context));
+    assert_eq!(within("a reset", reset).await.expect("a reset"), h2::Reason::NO_ERROR);
+    assert!(!client.is_over());
+}
+
+#[tokio::test]
 async fn a_reset_ends_the_request_at_the_backend_too() {
     let (backend, mut calls) = Backend::by_hand().await;
     let (proxy, pki) = proxy(&backend, "").await;

@@ -20,9 +20,15 @@ async fn who_does_not_begin_or_does_not_ask_is_cut() {
     let (proxy, pki) = limited(&backend, "head_timeout = \"300ms\"").await;
     let preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     let settings = "\0\0\0\x04\0\0\0\0\0";
-    for (count, beginning) in
-        [(1.0, String::new()), (2.0, preface[..10].into()), (3.0, format!("{preface}{settings}"))]
-    {
+    // A frame's header that is not whole, and a block of fields that does not end.
+    let (part, unended) = ("\0\0\x01\x01", "\0\0\x01\x01\x01\0\0\0\x01\x02");
+    for (count, beginning) in [
+        (1.0, String::new()),
+        (2.0, preface[..10].into()),
+        (3.0, format!("{preface}{settings}")),
+        (4.0, format!("{preface}{settings}{part}")),
+        (5.0, format!("{preface}{settings}{unended}")),
+    ] {
         let mut client = Http2::secure(proxy.address("secure"), &pki).await;
         client.send(beginning).await;
         let _ = client.rest().await;
