@@ -14,6 +14,7 @@
 //! Values that can still fail later (an address to bind, a certificate to load) keep their [`Place`], so that the later
 //! error shows the same line.
 
+mod balance;
 mod broken;
 pub mod check;
 mod condition;
@@ -47,11 +48,12 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use balance::{Balance, Hash, HashKey};
 pub use condition::{Condition, Kind, ValueMatch};
 pub use diff::Change;
 pub use health::{BodyMatch, Health, HealthKind, HttpProbe, ProbeTarget, Statuses, WebSocketProbe};
 pub use pattern::{Case, PATTERNS_MAX, Pattern};
-pub use pool::{Backend, BackendAddress, Balance, Keepalive, Pool};
+pub use pool::{Backend, BackendAddress, Keepalive, Pool};
 pub use problem::{Place, Problem, Problems, Severity, Sources};
 pub use route::{HostMatch, Match, OriginMatch, PathMatch, Route};
 pub use tls::{

@@ -43,8 +43,9 @@ pub async fn forward(
         // hyper would take a GET that does not say so to have no body.
         head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
+    let wish = pool.wish(&head, account.client());
     let mut outgoing = Outgoing { head, body, body_bytes_max };
-    let mut search = Search::begin(pool, client, &snapshot.config.tcp, &plane.metrics);
+    let mut search = Search::begin(pool, wish, client, &snapshot.config.tcp, &plane.metrics);
     let (mut lease, mut connection) = request::connect(&mut search, limits).await?;
     let answer = loop {
         account.leased(&lease);

@@ -60,7 +60,8 @@ pub async fn open(
     account: &mut Account,
 ) -> Result<Response<Body>, Refusal> {
     let client = handshake.caller.introduces(account.client());
-    let mut search = Search::begin(&route.pool, &client, &snapshot.config.tcp, &plane.metrics);
+    let wish = route.pool.wish(&handshake.head, account.client());
+    let mut search = Search::begin(&route.pool, wish, &client, &snapshot.config.tcp, &plane.metrics);
     let (lease, stream) = search.connect().await?;
     account.leased(&lease);
     handshake.head.method = Method::GET;

@@ -1,7 +1,7 @@
 //! Reaching a backend, and another one when that fails before the backend can have acted on anything.
 
 use super::backend::{Backend, Lease};
-use super::pool::{Pool, Tried};
+use super::pool::{Pool, Tried, Wish};
 use crate::config::Tcp;
 use crate::net::dial::{self, DialError, Way};
 use crate::net::stream::Stream;
@@ -13,6 +13,7 @@ use crate::telemetry::Metrics;
 pub struct Search<'a> {
     /// Where it searches.
     pub pool: &'a Pool,
+    wish: Wish,
     way: Way<'a>,
     metrics: &'a Metrics,
     tried: Tried,
@@ -21,11 +22,17 @@ pub struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    /// Begins. `client` is for whom, for pools whose backends are told.
-    pub fn begin(pool: &'a Pool, client: &Header, tcp: &'a Tcp, metrics: &'a Metrics) -> Search<'a> {
+    /// Begins; `wish` is what the choice depends on, `client` for whom it is, for pools whose backends are told.
+    pub fn begin(
+        pool: &'a Pool,
+        wish: Wish,
+        client: &Header,
+        tcp: &'a Tcp,
+        metrics: &'a Metrics,
+    ) -> Search<'a> {
         let hello = pool.proxy_protocol.map(|version| client.write(version));
         let way = Way { hello, tls: pool.tls.as_ref(), tcp };
-        Search { pool, way, metrics, tried: Tried::default(), failure: Refusal::NoBackend }
+        Search { pool, wish, way, metrics, tried: Tried::default(), failure: Refusal::NoBackend }
     }
 
     /// A connection to a backend, and the lease on it.
@@ -46,7 +53,7 @@ impl<'a> Search<'a> {
     /// # Errors
     /// When none is left, what the last one tried said; [`Refusal::NoBackend`] when none may be picked at all.
     pub fn pick(&mut self) -> Result<Lease, Refusal> {
-        self.pool.pick(&mut self.tried).ok_or_else(|| self.failure.clone())
+        self.pool.members.pick(self.wish, &mut self.tried).ok_or_else(|| self.failure.clone())
     }
 
     /// A new connection; `None` when it did not come about, and another backend may be tried.
