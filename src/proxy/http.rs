@@ -47,7 +47,7 @@ pub async fn forward(
     let mut outgoing = Outgoing { head, body, body_bytes_max };
     let mut search = Search::begin(pool, wish, client, &snapshot.config.tcp, &plane.metrics);
     let (mut lease, mut connection) = request::connect(&mut search, limits).await?;
-    let answer = loop {
+    let mut answer = loop {
         account.leased(&lease);
         match outgoing.send(connection, pool.response_timeout).await {
             Ok(answer) => break answer,
@@ -58,6 +58,7 @@ pub async fn forward(
         pool.metrics.resent.increment();
         (lease, connection) = request::connect_anew(&mut search, lease, limits).await?;
     };
+    pool.remind(wish, &lease, answer.response.headers_mut());
     relay(answer.response, route, lease, answer.connection, account)
 }
 

@@ -42,6 +42,6 @@ fn opens(snapshot: &Snapshot, backend: &Arc<Backend>, tls: Option<&Connector>) -
     snapshot.pools.get(&backend.pool).is_some_and(|pool| {
         pool.keepalive.is_some()
             && pool.speaks(tls)
-            && pool.members.iter().any(|member| Arc::ptr_eq(&member.backend, backend))
+            && pool.members.all().iter().any(|member| Arc::ptr_eq(&member.backend, backend))
     })
 }

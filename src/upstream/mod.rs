@@ -8,4 +8,5 @@ pub mod pool;
 pub mod request;
 pub mod retry;
 pub mod reuse;
+pub mod sticky;
 pub mod upload;
