@@ -140,6 +140,7 @@
 //! | a request's target | `limits.target_bytes_max` | 414 |
 //! | a request's body | the route's `body_bytes_max` | 413, and the backend's request is cut |
 //! | a rest between two requests | `limits.keepalive_timeout` | the connection is closed |
+//! | a client that sends on behind the last answer | 5 s, what it sends is thrown away | the connection is cut |
 //! | bytes read behind a request that is being answered | 16 KiB beyond the head's limit | nothing more is read |
 //! | a PROXY header | 107 bytes in version 1, 16 KiB in version 2; `limits.proxy_header_timeout` | the connection is cut |
 //! | a TLS handshake | `limits.tls_handshake_timeout` | the connection is cut |

@@ -4,16 +4,18 @@
 //! their own.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use futures_util::TryFutureExt;
 use http::Request;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::sync::Notify;
 
 use super::front::Front;
+use super::linger::linger;
 use super::pace::{Overrun, Pace, Paced};
 use crate::config::Limits;
 use crate::lifecycle::{Phase, reached};
@@ -28,8 +30,10 @@ use crate::upstream::upload::Upload;
 /// Serves a connection to its end, or to the tunnel that it becomes.
 pub async fn serve(plane: Arc<Plane>, stream: Stream, caller: Arc<Caller>, limits: &Limits) {
     let (asked, switch, pace) = (Notify::new(), Switch::default(), Pace::begin(limits));
+    let has_body = AtomicBool::new(false);
     let service = service_fn(|request: Request<Incoming>| {
         asked.notify_one();
+        has_body.store(!request.body().is_end_stream(), Relaxed);
         let turn = pace.answering();
         let request = request.map(Upload::Http1);
         let answer = exchange(plane.clone(), caller.clone(), request, switch.clone());
@@ -70,19 +74,26 @@ pub async fn serve(plane: Arc<Plane>, stream: Stream, caller: Arc<Caller>, limit
         }
         () = switch.overdue() => return,
     };
-    match ended {
-        Ok(()) => {
-            if let Some(tunnel) = switch.take() {
-                let parts = connection.into_parts();
-                let (stream, early) = parts.io.into_inner().into_parts(&parts.read_buf);
-                tunnel.spawn(stream, early);
-            }
-        }
+    let (tunnel, lingers) = match ended {
+        Ok(()) => (switch.take(), has_body.load(Relaxed)),
         Err(error) => {
-            if let Some(fault) = fault(&error) {
+            let fault = fault(&error);
+            if let Some(fault) = fault {
                 plane.metrics.connection_fault(&caller.listener.name, fault);
             }
+            // hyper has answered what it does not take.
+            (None, matches!(fault, Some(ConnectionFault::Malformed | ConnectionFault::HeadTooLarge)))
         }
+    };
+    if tunnel.is_none() && !lingers {
+        return;
+    }
+    let parts = connection.into_parts();
+    let (stream, early) = parts.io.into_inner().into_parts(&parts.read_buf);
+    match tunnel {
+        Some(tunnel) => tunnel.spawn(stream, early),
+        // On the heap, so that the task of a connection is no larger for it.
+        None => Box::pin(linger(stream)).await,
     }
 }
 

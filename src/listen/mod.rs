@@ -6,5 +6,6 @@ pub mod front;
 pub mod http1;
 pub mod http2;
 pub mod introduce;
+pub mod linger;
 pub mod pace;
 pub mod secure;

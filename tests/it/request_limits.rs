@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::kit::{Backend, Proxy, handshake, plain, read_until};
+use crate::kit::{Backend, Client, Pki, Proxy, handshake, plain, read_until, secure};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -58,6 +58,40 @@ async fn a_connection_may_rest_for_a_time_of_its_own() {
     client.send("GET / HT").await;
     assert_eq!(client.rest().await.0, b"");
     proxy.wait_metric(faults, 1.0).await;
+}
+
+/// A client that sends on, and looks only afterwards, finds the answer and a clean end.
+#[tokio::test]
+async fn an_answer_that_ends_an_upload_can_be_read() {
+    let (backend, mut calls) = Backend::by_hand().await;
+    let pki = Pki::new();
+    let certificate = pki.issue(&["example.com"]);
+    let config = plain(&[backend.address])
+        .replace("name = \"all\"\npool", "name = \"all\"\nbody_bytes_max = \"1MiB\"\npool");
+    let proxy = Proxy::start(&(config + &secure(&[&certificate]))).await;
+    let much = "x".repeat(8 << 20);
+    for is_secure in [false, true] {
+        for head in ["Content-Length: 8388608\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n800000\r\n"] {
+            let mut client = match is_secure {
+                true => Client::connect_tls(proxy.address("secure"), &pki, "example.com").await,
+                false => proxy.connect("plain").await,
+            };
+            client.send(format!("POST / HTTP/1.1\r\nHost: example.com\r\n{head}")).await;
+            if head.contains("chunked") {
+                tokio::spawn(calls.next().await.rest());
+            }
+            client.send(&much).await;
+            let (answer, ended) = client.rest().await;
+            let answer = String::from_utf8_lossy(&answer);
+            assert!(answer.starts_with("HTTP/1.1 413 ") && answer.ends_with("too large\n"), "{answer}");
+            assert!(ended.is_ok(), "{ended:?}");
+        }
+    }
+    // So can one to what is no request at all.
+    let mut client = proxy.connect("plain").await;
+    client.send("what?\r\n\r\n".to_string() + &much).await;
+    let (answer, ended) = client.rest().await;
+    assert!(answer.starts_with(b"HTTP/1.1 400 ") && ended.is_ok(), "{ended:?}");
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! What bounds requests and cleans them over HTTP/1.1 does so over HTTP/2.
 
+use std::future::poll_fn;
+
 use h2::Reason;
 use http::Request;
 
@@ -162,6 +164,15 @@ async fn a_body_over_the_routes_limit_is_413() {
     let rest = String::from_utf8(call.rest().await).expect("text");
     assert!(!rest.contains("ab") && !rest.contains("0\r\n\r\n"), "{rest:?}");
     proxy.wait_metric("longhaul_requests_total{route=\"all\",result=\"body_too_large\"}", 2.0).await;
+    // While more is on its way: the answer is whole, and only then the client is told to stop (RFC 9113 8.1).
+    let (answer, mut sender) = client.send(post(None), false).await;
+    sender.send_data("123456789".into(), false).unwrap();
+    let call = calls.next().await;
+    sender.send_data("ab".into(), false).unwrap();
+    assert_eq!(Reply::read(answer).await.expect("an answer").status, 413);
+    let reset = poll_fn(|context| sender.poll_reset(context));
+    assert_eq!(within("a reset", reset).await.expect("a live connection"), Reason::NO_ERROR);
+    drop(call);
     // Just as much as it may be; a length that is said twice is said on once.
     for fields in [&[("content-length", "10"), ("content-length", "10")][..], &[]] {
         let (reply, (body, lengths)) =
