@@ -7,6 +7,9 @@
 //! Every connection has a task, which moves its bytes. So it is gone at once when its backend closes it, or says something
 //! unasked.
 
+#[cfg(test)]
+mod tests;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::pin::pin;

@@ -14,10 +14,15 @@ use crate::kit::{
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const GET: &str = "GET / HTTP/1.1\r\nHost: example.com\r\n\r\n";
+/// For longer than a test takes.
+const KEPT: &str = "keepalive = { timeout = \"1h\" }";
 const RESENDS: &str = "longhaul_backend_resends_total{pool=\"all\"}";
 
-/// One worker, which all connections are kept by, and a pool with these further keys.
+/// One worker, which keeps all connections, and a pool with these further keys. Unless they say otherwise, with
+/// [`KEPT`].
 fn config(backend: &Backend, pool: &str) -> String {
+    let says = pool.contains("keepalive") || pool.contains("proxy_protocol");
+    let pool = if says { pool.to_string() } else { format!("{KEPT}\n{pool}") };
     format!("[server]\nworkers = 1\ndrain = {{ delay = \"1ms\" }}\n{}{pool}\n", plain(&[backend.address]))
 }
 

@@ -147,8 +147,7 @@ const FINAL: &[(&str, &str, &str)] = &[
 #[tokio::test]
 async fn answers_with_another_end_are_the_last_on_their_connection() {
     for (why, method, answer) in FINAL {
-        let (proxy, backend, mut calls, mut client, mut call) =
-            kept("keepalive = { timeout = \"1h\" }").await;
+        let (proxy, backend, mut calls, mut client, mut call) = kept("").await;
         client.send(request(method, "/x")).await;
         call.next().await;
         call.send(answer).await;
@@ -238,7 +237,7 @@ async fn unasked_bytes_end_an_idle_connection() {
         assert_eq!(call.rest().await, b"");
         assert_eq!(backend.called(), 2);
     }
-    let (proxy, backend, _calls, _client, mut call) = kept("keepalive = { timeout = \"1h\" }").await;
+    let (proxy, backend, _calls, _client, mut call) = kept("").await;
     call.send(POISON).await;
     assert_eq!(call.rest().await, b"");
     proxy.wait_metric(&idle(&backend), 0.0).await;

@@ -101,7 +101,7 @@ async fn a_silent_one_is_a_504_and_not_kept() {
 
 #[tokio::test]
 async fn until_the_process_stops() {
-    let (mut proxy, backend, mut calls, client, call) = kept("keepalive = { timeout = \"1h\" }").await;
+    let (mut proxy, backend, mut calls, client, call) = kept("").await;
     let (near, far) = calls.tunnel(proxy.connect("plain").await, "", "").await;
     let mut busy = proxy.connect("plain").await;
     busy.send(request("GET", "/busy")).await;
@@ -126,7 +126,7 @@ async fn until_the_process_stops() {
 
 #[tokio::test]
 async fn the_process_does_not_wait_for_what_is_idle() {
-    let (mut proxy, _backend, _calls, client, call) = kept("keepalive = { timeout = \"1h\" }").await;
+    let (mut proxy, _backend, _calls, client, call) = kept("").await;
     drop(client);
     proxy.signal(Signal::TERM);
     assert_eq!(proxy.ended().await.code(), Some(0));

@@ -10,7 +10,7 @@ use super::{GET, OK, RESENDS, arrived, connections, idle, kept, post, request};
 
 #[tokio::test]
 async fn one_that_its_backend_closes_is_gone_at_once() {
-    let (proxy, backend, mut calls, mut client, call) = kept("keepalive = { timeout = \"1h\" }").await;
+    let (proxy, backend, mut calls, mut client, call) = kept("").await;
     drop(call);
     proxy.wait_metric(&idle(&backend), 0.0).await;
     client.send(GET).await;
@@ -170,8 +170,7 @@ async fn another_backend_gets_it_when_the_first_has_gone() {
 async fn over_tls_it_is_the_same() {
     let pki = Pki::new();
     let (backend, mut calls) = Backend::tls_by_hand(&Tls::new(&pki.issue(&["127.0.0.1"]))).await;
-    let keepalive = "keepalive = { timeout = \"1h\" }\n".to_string();
-    let proxy = Proxy::start(&super::config(&backend, &(keepalive + &pool_tls(&pki, "")))).await;
+    let proxy = Proxy::start(&super::config(&backend, &pool_tls(&pki, ""))).await;
     let mut client = proxy.connect("plain").await;
     // With close_notify and without.
     for is_polite in [true, false] {

@@ -1,8 +1,8 @@
 //! What a change of the configuration leaves of what is kept.
 
-use crate::kit::{Backend, Call, Calls, Client, Pki, Proxy, Secure, Tls, plain, pool_tls};
+use crate::kit::{Backend, Call, Calls, Client, Pki, Proxy, Secure, Tls, pool_tls};
 
-use super::{GET, OK, config, idle, kept, request};
+use super::{GET, KEPT, OK, config, idle, kept, request};
 
 #[tokio::test]
 async fn a_change_that_does_not_concern_it_leaves_a_connection() {
@@ -31,8 +31,8 @@ async fn a_change_that_does_not_concern_it_leaves_a_connection() {
 async fn a_change_that_concerns_it_ends_a_connection() {
     let other = Backend::answers(OK).await;
     for change in [
-        |config: &str, _: &Backend, _: &Backend| config.to_string() + "keepalive = \"off\"\n",
-        |config: &str, _: &Backend, _: &Backend| config.to_string() + "proxy_protocol = \"v1\"\n",
+        |config: &str, _: &Backend, _: &Backend| config.replace(KEPT, "keepalive = \"off\""),
+        |config: &str, _: &Backend, _: &Backend| config.replace(KEPT, "proxy_protocol = \"v1\""),
         |config: &str, _: &Backend, _: &Backend| config.to_string() + "tls = { verify = \"none\" }\n",
         |config: &str, _: &Backend, _: &Backend| config.to_string() + "[limits]\nhead_fields_max = 50\n",
         |config: &str, _: &Backend, _: &Backend| config.to_string() + "[tcp]\nuser_timeout = \"off\"\n",
@@ -43,7 +43,7 @@ async fn a_change_that_concerns_it_ends_a_connection() {
             config.replace("\"all\"", "\"other\"").replace("pools.all", "pools.other")
         },
     ] {
-        let (proxy, backend, mut calls, _client, call) = kept("keepalive = { timeout = \"1h\" }").await;
+        let (proxy, backend, mut calls, _client, call) = kept("").await;
         let base = config(&backend, "");
         // Another one is in use while the configuration changes.
         let mut busy = proxy.connect("plain").await;
@@ -83,10 +83,7 @@ async fn ask(client: &mut Client, calls: &mut Calls<Secure>, before: Option<Call
 async fn other_tls_never_meets_a_connection_of_before() {
     let pki = Pki::new();
     let (backend, mut calls) = Backend::tls_by_hand(&Tls::new(&pki.issue(&["127.0.0.1"]))).await;
-    let with = |keys: &str| {
-        let plain = plain(&[backend.address]);
-        format!("[server]\nworkers = 1\n{plain}keepalive = {{ timeout = \"1h\" }}\n{}", pool_tls(&pki, keys))
-    };
+    let with = |keys: &str| config(&backend, &pool_tls(&pki, keys));
     let proxy = Proxy::start(&with("")).await;
     let mut client = proxy.connect("plain").await;
     let call = ask(&mut client, &mut calls, None).await;
