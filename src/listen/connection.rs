@@ -11,7 +11,8 @@ use super::secure::secure;
 use super::{http1, http2};
 use crate::proxy::{Caller, Plane};
 
-/// Serves a connection to its end. A tunnel that it becomes goes on without it, and takes the presence along.
+/// Serves a connection to its end. A tunnel that it becomes goes on without it, as does all that is HTTP/2, and takes the
+/// presence along.
 pub async fn serve(plane: Arc<Plane>, arrival: Arrival) {
     let Arrival { socket, peer, listener, presence } = arrival;
     let snapshot = plane.snapshot.load_full();
@@ -23,8 +24,8 @@ pub async fn serve(plane: Arc<Plane>, arrival: Arrival) {
     let is_http2 = tls.as_ref().is_some_and(|agreed| agreed.http2);
     let caller = Arc::new(Caller { listener, connection, tls, presence: Arc::new(presence) });
     if is_http2 {
-        // On the heap, so that the task of an HTTP/1.1 connection is no larger for it.
-        Box::pin(http2::serve(plane, stream, caller, limits)).await;
+        // A task of its own: this one had to have room for two handshakes, and this connection may stay.
+        tokio::spawn(http2::serve(plane, stream, caller, limits));
     } else {
         http1::serve(plane, stream, caller, &limits).await;
     }

@@ -107,6 +107,9 @@ pub const BOUNDS: &[Section] = &[
             ("plain", &[6.5, 1_400.0, 50.0]),
             ("TLS", &[16.5, 7_900.0, 1_300.0]),
             ("TLS resumed", &[16.5, 7_900.0, 1_300.0]),
+            // 28 KiB of it are h2's: two buffers and a table.
+            ("HTTP/2", &[40.5, 46_500.0, 1_300.0]),
+            ("HTTP/2, 100 a connection", &[5.7, 2_200.0, 50.0]),
         ],
     },
     Section {

@@ -55,16 +55,35 @@ pub async fn measure(report: &mut Report, with_sites: bool) {
         let mut sockets = counted.stage.open_many(access, WARM_UP).await;
         let before = counted.heap().await;
         sockets.extend(counted.stage.open_many(access, TUNNELS).await);
-        let held = counted.heap().await.since(&before, TUNNELS);
-        report.row(name, &[held.live.values().sum(), held.live_bytes, held.c_bytes]);
-        let blocks = held.live.iter().rev().map(|(bytes, blocks)| format!("{blocks:.2} of {bytes}"));
-        report.remark(format!("{name}, blocks by size: {}", blocks.collect::<Vec<_>>().join(", ")));
+        counted.heap().await.since(&before, TUNNELS).report_idle(report, name);
         if with_sites {
             counted.ask("watch").await;
             sockets.extend(counted.stage.open_many(access, TUNNELS).await);
             report.remark(format!("{name}, what they are\n\n{}", counted.sites(TUNNELS, true).await));
         }
         counted.stage.close(sockets).await;
+    }
+    for (name, connections, tunnels) in [("HTTP/2", TUNNELS, 1), ("HTTP/2, 100 a connection", 4, 100)] {
+        let mut opened = counted.stage.open_shared(connections.min(WARM_UP), tunnels).await;
+        let before = counted.heap().await;
+        opened.extend(counted.stage.open_shared(connections, tunnels).await);
+        counted.heap().await.since(&before, connections * tunnels).report_idle(report, name);
+        if with_sites {
+            counted.ask("watch").await;
+            opened.extend(counted.stage.open_shared(connections, tunnels).await);
+            let sites = counted.sites(connections * tunnels, true).await;
+            report.remark(format!("{name}, what they are\n\n{sites}"));
+        }
+        counted.stage.drop_shared(opened).await;
+    }
+}
+
+impl Share {
+    /// Of what is idle.
+    fn report_idle(&self, report: &mut Report, name: &'static str) {
+        report.row(name, &[self.live.values().sum(), self.live_bytes, self.c_bytes]);
+        let blocks = self.live.iter().rev().map(|(bytes, blocks)| format!("{blocks:.2} of {bytes}"));
+        report.remark(format!("{name}, blocks by size: {}", blocks.collect::<Vec<_>>().join(", ")));
     }
 }
 

@@ -4,10 +4,11 @@
 use std::process::Command;
 
 use longhaul::proto::frame::{Header, Opcode, unmask};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use crate::kit::http2::Carried;
 use crate::kit::{
-    Backend, Call, Client, Message, Pki, Proxy, Resumption, WebSocket, handshake, plain, secure, switching,
+    Backend, Call, Client, Http2, Message, Pki, Proxy, Resumption, WebSocket, handshake, plain, secure,
 };
 
 /// A proxy to be counted, and what stands around it.
@@ -65,9 +66,12 @@ impl Stage {
     /// Starts the proxy by a command line that `change` may replace.
     pub async fn start(change: impl FnOnce(&mut Command) -> &mut Command) -> Stage {
         let (backend, pki) = (Backend::calls(echo).await, Pki::new());
-        let certificate = pki.issue(&["localhost"]);
+        let certificate = pki.issue(&["localhost", "chat.example.com"]);
         let quiet = "[server]\nworkers = 1\n[log]\nformat = \"json\"\naccess = false\n";
-        let config = quiet.to_string() + &plain(&[backend.address]) + &secure(&[&certificate]);
+        let config = quiet.to_string()
+            + &plain(&[backend.address])
+            + &secure(&[&certificate])
+            + "extended_connect = true\n";
         let proxy = Proxy::start_with(&config, change).await;
         let returning = Resumption::new(&pki, rustls::ALL_VERSIONS);
         Stage { proxy, pki, returning, open: 0, _backend: backend }
@@ -92,6 +96,35 @@ impl Stage {
         self.open += count;
         self.settle().await;
         sockets
+    }
+
+    /// The same over HTTP/2, so many on each of `connections`.
+    pub async fn open_shared(
+        &mut self,
+        connections: usize,
+        tunnels: usize,
+    ) -> Vec<(Http2, Vec<WebSocket<Carried>>)> {
+        let mut opened = Vec::new();
+        for _ in 0..connections {
+            let mut client = Http2::connect(self.proxy.address("secure"), &self.pki).await;
+            let mut sockets = Vec::new();
+            for _ in 0..tunnels {
+                let (mut socket, _) = client.open("/", &[]).await;
+                round(std::slice::from_mut(&mut socket), Batch { messages: 1, bytes: 125 }).await;
+                sockets.push(socket);
+            }
+            opened.push((client, sockets));
+        }
+        self.open += connections * tunnels;
+        self.settle().await;
+        opened
+    }
+
+    /// Drops them, and waits until nothing is left of them.
+    pub async fn drop_shared(&mut self, opened: Vec<(Http2, Vec<WebSocket<Carried>>)>) {
+        self.open -= opened.iter().map(|(_, sockets)| sockets.len()).sum::<usize>();
+        drop(opened);
+        self.settle().await;
     }
 
     /// Closes tunnels one after the other, and waits until nothing is left of them.
@@ -131,7 +164,7 @@ impl Stage {
 }
 
 /// Sends a batch into each tunnel, in one write, and waits until all of it has come back.
-pub async fn round(sockets: &mut [WebSocket<Client>], batch: Batch) {
+pub async fn round<S: AsyncRead + AsyncWrite + Unpin>(sockets: &mut [WebSocket<S>], batch: Batch) {
     let message = Message::binary(vec![7; batch.bytes]);
     let frames = message.frame(true).repeat(batch.messages);
     for socket in sockets.iter_mut() {
@@ -147,7 +180,8 @@ pub async fn round(sockets: &mut [WebSocket<Client>], batch: Batch) {
 /// A backend's end: what comes together goes back together, in one write, so that the number of writes is the proxy's
 /// doing.
 async fn echo(mut call: Call) {
-    if call.stream.write_all(switching("").as_bytes()).await.is_err() {
+    let answer = call.switching("");
+    if call.stream.write_all(answer.as_bytes()).await.is_err() {
         return;
     }
     // Room for all that comes at once: a small buffer would cut a batch in pieces.
