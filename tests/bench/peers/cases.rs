@@ -23,6 +23,11 @@ pub enum Door {
     Tls,
     /// TLS on both legs.
     TlsBoth,
+    /// HTTP/2 over TLS from the client, plain text and HTTP/1.1 to the backend. The floor has none.
+    Http2 {
+        /// How many a client opens on one connection.
+        per_connection: usize,
+    },
 }
 
 /// What clients do.
@@ -110,10 +115,35 @@ pub static CASES: &[Case] = &[
     case("idle-plain", "idle tunnel, plain", Door::Plain, Work::Idle),
     case("idle-tls", "idle tunnel, TLS", Door::Tls, Work::Idle),
     case("idle-tls-both", "idle tunnel, TLS on both legs", Door::TlsBoth, Work::Idle),
+    case("idle-http2", "idle tunnel, HTTP/2, 1 a connection", Door::Http2 { per_connection: 1 }, Work::Idle),
+    case(
+        "idle-http2-10",
+        "idle tunnel, HTTP/2, 10 a connection",
+        Door::Http2 { per_connection: 10 },
+        Work::Idle,
+    ),
+    case(
+        "idle-http2-100",
+        "idle tunnel, HTTP/2, 100 a connection",
+        Door::Http2 { per_connection: 100 },
+        Work::Idle,
+    ),
     case("rest-plain", "all idle tunnels together, plain", Door::Plain, Work::Rest),
     case("small-plain", "echo 125 B, plain", Door::Plain, echo(64, SMALL, 1)),
     case("small-tls", "echo 125 B, TLS", Door::Tls, echo(64, SMALL, 1)),
     case("small-tls-both", "echo 125 B, TLS on both legs", Door::TlsBoth, echo(64, SMALL, 1)),
+    case(
+        "small-http2",
+        "echo 125 B, HTTP/2, 1 tunnel a connection",
+        Door::Http2 { per_connection: 1 },
+        echo(64, SMALL, 1),
+    ),
+    case(
+        "small-http2-64",
+        "echo 125 B, HTTP/2, 64 tunnels on a connection",
+        Door::Http2 { per_connection: 64 },
+        echo(64, SMALL, 1),
+    ),
     case("many-tls", "echo 125 B, TLS, 16 in flight", Door::Tls, echo(64, SMALL, 16)),
     case("many-plain", "echo 125 B, plain, 16 in flight", Door::Plain, echo(64, SMALL, 16)),
     case("middle-tls", "echo 16 KiB, TLS", Door::Tls, echo(16, MIDDLE, 1)),

@@ -17,6 +17,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::backend::read;
 use crate::cases::{Case, Door, Group, Work};
+use crate::http2::Shared;
 use crate::kit::{Pki, handshake};
 use crate::proxies::{Proxy, SERVER_NAME};
 
@@ -54,6 +55,7 @@ pub struct Figure {
 pub struct Load {
     x25519: Arc<ClientConfig>,
     mlkem: Arc<ClientConfig>,
+    http2: Arc<ClientConfig>,
     window: Duration,
     idle_tunnels: usize,
 }
@@ -64,9 +66,11 @@ type Tunnel = Box<dyn Duplex>;
 
 /// A way in.
 #[derive(Clone)]
-struct Entrance {
-    address: SocketAddr,
-    tls: Option<TlsConnector>,
+enum Entrance {
+    /// One connection a tunnel.
+    Http1(SocketAddr, Option<TlsConnector>),
+    /// Connections that tunnels share.
+    Http2(Shared),
 }
 
 /// A bound socket on a port of the kernel's choice with a queue that a burst of clients does not fill.
@@ -84,6 +88,7 @@ impl Load {
         Load {
             x25519: crate::tls::client(pki, Group::X25519),
             mlkem: crate::tls::client(pki, Group::X25519MLKEM768),
+            http2: crate::tls::client_of_http2(pki),
             window: Duration::from_secs_f64(seconds),
             idle_tunnels,
         }
@@ -94,12 +99,17 @@ impl Load {
     /// # Errors
     /// What the first client that failed met.
     pub async fn measure(&self, case: &Case, proxy: &Proxy) -> io::Result<Figure> {
-        let config = match case.work {
-            Work::Open { group: Group::X25519MLKEM768, .. } => &self.mlkem,
-            _ => &self.x25519,
+        let connector = |config: &Arc<ClientConfig>| TlsConnector::from(config.clone());
+        let entrance = match (case.door, case.work) {
+            (Door::Plain, _) => Entrance::Http1(proxy.address, None),
+            (Door::Http2 { per_connection }, _) => {
+                Entrance::Http2(Shared::new(proxy.address, connector(&self.http2), per_connection))
+            }
+            (_, Work::Open { group: Group::X25519MLKEM768, .. }) => {
+                Entrance::Http1(proxy.address, Some(connector(&self.mlkem)))
+            }
+            _ => Entrance::Http1(proxy.address, Some(connector(&self.x25519))),
         };
-        let tls = (case.door != Door::Plain).then(|| TlsConnector::from(config.clone()));
-        let entrance = Entrance { address: proxy.address, tls };
         LocalSet::new().run_until(self.work(case.work, entrance, proxy)).await
     }
 
@@ -281,9 +291,13 @@ impl Entrance {
     }
 
     async fn open(&self) -> io::Result<Opened> {
-        let tcp = TcpStream::connect(self.address).await?;
+        let (address, tls) = match self {
+            Entrance::Http1(address, tls) => (address, tls),
+            Entrance::Http2(shared) => return Ok(Opened(Box::new(shared.open().await?))),
+        };
+        let tcp = TcpStream::connect(address).await?;
         tcp.set_nodelay(true)?;
-        let mut tunnel: Tunnel = match &self.tls {
+        let mut tunnel: Tunnel = match tls {
             Some(connector) => {
                 let name = ServerName::try_from(SERVER_NAME).expect("a name");
                 Box::new(connector.connect(name, tcp).await?)

@@ -10,6 +10,7 @@
 mod backend;
 mod cases;
 mod floor;
+mod http2;
 mod load;
 mod process;
 mod proxies;

@@ -121,6 +121,10 @@ impl Setup<'_> {
     fn has_tls(&self) -> bool {
         self.door != Door::Plain
     }
+
+    fn has_http2(&self) -> bool {
+        matches!(self.door, Door::Http2 { .. })
+    }
 }
 
 impl Site {
@@ -169,7 +173,12 @@ impl Site {
 
     /// Starts a proxy for `case` and waits until it listens; `None` where the case is not for it.
     pub async fn start(&self, kind: Kind, case: &Case) -> Option<Proxy> {
-        if kind.is_peer() && case.variant == Variant::TwoWorkers {
+        let left_out = match case.door {
+            // The floor knows no HTTP, and nginx none of RFC 8441.
+            Door::Http2 { .. } => matches!(kind, Kind::Floor | Kind::Nginx),
+            _ => kind.is_peer() && case.variant == Variant::TwoWorkers,
+        };
+        if left_out {
             return None;
         }
         let folder = tempfile::tempdir().expect("a folder");
@@ -212,6 +221,7 @@ impl Site {
             Door::Plain => "plain",
             Door::Tls => "tls",
             Door::TlsBoth => "tls-both",
+            Door::Http2 { .. } => unreachable!("the floor has no such door"),
         });
         command.args([&setup.issued.cert, &setup.issued.key]).arg(setup.authority).arg(threads);
     }

@@ -23,6 +23,13 @@ pub fn client(pki: &Pki, group: Group) -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
+/// The same, for clients that speak HTTP/2.
+pub fn client_of_http2(pki: &Pki) -> Arc<ClientConfig> {
+    let mut config = Arc::unwrap_or_clone(client(pki, Group::X25519));
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Arc::new(config)
+}
+
 /// For a server, with session tickets.
 pub fn server(issued: &Issued, provider: CryptoProvider) -> ServerConfig {
     let chain = CertificateDer::pem_file_iter(&issued.cert).expect("a chain").map(|cert| cert.expect("PEM"));

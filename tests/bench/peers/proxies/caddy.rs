@@ -26,9 +26,10 @@ pub fn configure(command: &mut Command, setup: &Setup) {
     let file = setup.write(
         "Caddyfile",
         &format!(
-            "{{\nadmin off\nauto_https off\npersist_config off\nservers {{\nprotocols h1\n}}\n}}\n\
+            "{{\nadmin off\nauto_https off\npersist_config off\nservers {{\nprotocols {protocols}\n}}\n}}\n\
              {scheme}://{SERVER_NAME}:{port} {{\nbind {ip}\n{tls}\n\
              reverse_proxy {backend} {{\n{transport}\n}}\n}}\n",
+            protocols = if setup.has_http2() { "h1 h2" } else { "h1" },
             port = address.port(),
             ip = address.ip(),
             backend = setup.backend_url(),
@@ -36,4 +37,8 @@ pub fn configure(command: &mut Command, setup: &Setup) {
     );
     command.args(["run", "--adapter", "caddyfile", "--config"]).arg(file);
     command.env("GOMAXPROCS", "1").env("HOME", setup.folder).env("XDG_DATA_HOME", setup.folder);
+    if setup.has_http2() {
+        // Its HTTP/2 offers no extended CONNECT otherwise.
+        command.env("GODEBUG", "http2xconnect=1");
+    }
 }

@@ -11,7 +11,7 @@ const CIRCUIT: u32 = 100_000;
 pub fn configure(command: &mut Command, setup: &Setup) {
     let mut chain = json!({ "filters": [{
         "name": "envoy.filters.network.http_connection_manager",
-        "typed_config": manager(),
+        "typed_config": manager(setup.has_http2()),
     }] });
     if setup.has_tls() {
         chain["transport_socket"] = transport(
@@ -19,6 +19,7 @@ pub fn configure(command: &mut Command, setup: &Setup) {
             json!({
                 "common_tls_context": {
                     "tls_params": tls_params(),
+                    "alpn_protocols": if setup.has_http2() { json!(["h2"]) } else { json!([]) },
                     "tls_certificates": [{
                         "certificate_chain": { "filename": setup.issued.cert },
                         "private_key": { "filename": setup.issued.key },
@@ -58,11 +59,12 @@ pub fn configure(command: &mut Command, setup: &Setup) {
     command.arg(file);
 }
 
-fn manager() -> Value {
+fn manager(http2: bool) -> Value {
     json!({
         "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "bench",
-        "codec_type": "HTTP1",
+        "codec_type": if http2 { "HTTP2" } else { "HTTP1" },
+        "http2_protocol_options": { "allow_connect": true },
         "upgrade_configs": [{ "upgrade_type": "websocket" }],
         "stream_idle_timeout": "0s",
         // Else it waits for a second whenever a backend ends a connection.

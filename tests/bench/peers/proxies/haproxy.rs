@@ -11,7 +11,8 @@ pub fn configure(command: &mut Command, setup: &Setup) {
             let cert = std::fs::read_to_string(&setup.issued.cert).expect("a certificate");
             let key = std::fs::read_to_string(&setup.issued.key).expect("a key");
             let file = setup.write("bench.pem", &(cert + &key));
-            format!(" ssl crt {} ssl-min-ver TLSv1.3", file.display())
+            let more = if setup.has_http2() { " alpn h2" } else { "" };
+            format!(" ssl crt {} ssl-min-ver TLSv1.3{more}", file.display())
         }
         false => String::new(),
     };

@@ -9,7 +9,8 @@ pub fn configure(command: &mut Command, setup: &Setup) {
     let workers = if setup.variant == Variant::TwoWorkers { 2 } else { 1 };
     let access = setup.variant == Variant::AccessLog;
     let tls = if setup.has_tls() {
-        format!("tls = {{ certificates = [{}] }}\n", issued.entry())
+        let more = if setup.has_http2() { ", extended_connect = true" } else { "" };
+        format!("tls = {{ certificates = [{}]{more} }}\n", issued.entry())
     } else {
         String::new()
     };
