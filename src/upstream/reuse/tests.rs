@@ -11,7 +11,7 @@ use crate::config::{BackendAddress, Balance, Config, TlsVersion};
 use crate::net::tls::connect::Settings;
 use crate::telemetry::Metrics;
 use crate::upstream::backend::Health;
-use crate::upstream::balance::Balancer;
+use crate::upstream::pool::Members;
 
 const KEEPALIVE: Keepalive =
     Keepalive { idle_max: 100, timeout: Duration::from_secs(60), age_max: Duration::from_secs(60) };
@@ -52,11 +52,12 @@ impl Stage {
 fn pool(keepalive: Keepalive, tls: Option<Connector>) -> Pool {
     Pool {
         name: Arc::from("p"),
-        members: Vec::new(),
+        members: Members::new(&Balance::RoundRobin, Vec::new()),
+        secrets: None,
+        hashed: None,
         tls,
         proxy_protocol: None,
         keepalive: Some(keepalive),
-        balancer: Balancer::new(Balance::RoundRobin, 0),
         health: None,
         connect_timeout: Duration::from_secs(1),
         handshake_timeout: Duration::from_secs(1),
