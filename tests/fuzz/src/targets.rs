@@ -12,7 +12,9 @@ use super::proto::handshake::{read_extended_offer, read_offer, write_connected, 
 use super::proto::http2::frames::{Told, Walk};
 use super::proto::peer::{Connection, Peer};
 use super::proto::scan::{Scanner, Side};
-use super::proto::{authority, cookie, forwarded, hop, http2, list, origin, proxy_header, query};
+use super::proto::{
+    authority, cookie, forwarded, hop, http2, list, origin, persistence, proxy_header, query,
+};
 
 /// A target and its name.
 pub type Target = (&'static str, fn(&[u8]));
@@ -31,6 +33,7 @@ pub const TARGETS: &[Target] = &[
     ("http2_frames", http2_frames),
     ("origin", read_origin),
     ("list", read_list),
+    ("persistence", read_persistence),
     ("proxy_header", read_proxy_header),
     ("query", read_query),
     ("cookie", read_cookies),
@@ -217,6 +220,18 @@ fn written(told: Told<'_>) -> Option<Vec<u8>> {
         }
         Told::Pong | Told::SettingsTaken => None,
     }
+}
+
+/// A connection stays open behind an answer with one framing, unless that says otherwise, and for the least time it says.
+pub fn read_persistence(bytes: &[u8]) {
+    let Some(mut head) = response_head(bytes) else { return };
+    let has = |name| head.headers.contains_key(name);
+    assert!(!persistence::stays_open(&head) || !has("content-length") || !has("transfer-encoding"));
+    let seconds = persistence::idle_seconds(&head.headers);
+    head.headers.append("keep-alive", HeaderValue::from_static("timeout=3"));
+    assert_eq!(persistence::idle_seconds(&head.headers), Some(seconds.unwrap_or(3).min(3)));
+    head.headers.append("connection", HeaderValue::from_static("close"));
+    assert!(!persistence::stays_open(&head));
 }
 
 /// An origin has one form.
