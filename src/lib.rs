@@ -152,6 +152,8 @@
 //! | metric series | two million cells; 50,000 series a cold family | dropped and counted |
 //!
 //! # Decisions that are not obvious
+//! * **A key of a hash stays whatever the load** ([`upstream::balance`]): the bound on load is off unless asked for. Replicas
+//!   know their own loads only, so with a bound they would disagree, and with few tunnels two of one key would be too many.
 //! * **hyper's parser, not its upgrades**: an HTTP/1 handshake costs microseconds beside TLS' hundreds, so a parser of our
 //!   own would gain little. But its upgrade mechanism costs a task, two channels and a boxed stream on either side; whoever
 //!   drives a hyper connection here takes its stream back instead (`net::http::change`, `listen::connection`).

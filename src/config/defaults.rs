@@ -73,6 +73,9 @@ pub const HALF_CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// `pools.NAME.balance`: tunnels stay, so what counts is how many are open.
 pub const BALANCE: Balance = Balance::LeastConnections;
+/// `pools.NAME.balance.load_max`: a key stays where it is, and all replicas agree on it; only load that one of them sees
+/// could tell otherwise.
+pub const LOAD_MAX: Option<u32> = None;
 /// `pools.NAME.backends`: the weight of a backend that is only an address.
 pub const WEIGHT: u32 = 1;
 /// `pools.NAME.tls.verify`

@@ -4,12 +4,15 @@
 //! here; [`check`](super::check) fills in the [`defaults`](super::defaults) and compares tables with each
 //! other.
 
+mod balance;
+
 use std::net::SocketAddr;
 
 use ipnet::IpNet;
 use toml::Spanned;
 use toml::de::DeValue;
 
+pub use self::balance::{BalanceWords, HashWords};
 use super::reader::{Found, Reader, Word, words};
 use super::shape::Shape;
 use super::syntax::{
@@ -19,8 +22,8 @@ use super::syntax::{
 use super::units::{Delay, IdleTimeout, KernelTimer, Size, Timeout};
 use super::words::{Auto, Entries, List, Named, Number, Off, choices};
 use super::{
-    At, BackendAddress, Balance, Cipher, ClientCertificateMode, HostMatch, Kind, ListenAddress, LogFormat,
-    LogLevel, OriginMatch, PathMatch, TlsVersion, UnknownName, ValueMatch,
+    At, BackendAddress, Cipher, ClientCertificateMode, HostMatch, Kind, ListenAddress, LogFormat, LogLevel,
+    OriginMatch, PathMatch, TlsVersion, UnknownName, ValueMatch,
 };
 use crate::proto::proxy_header::Version;
 
@@ -268,8 +271,8 @@ words! {
 words! {
     /// `[pools.NAME]`
     struct PoolWords = "`[pools.NAME]`" {
-        /// `"least-connections"` or `"round-robin"`; default least-connections.
-        optional balance: Balance,
+        /// How a backend is chosen: a word such as `"round-robin"`, or `{ hash = … }`; default least-connections.
+        optional balance: BalanceWords,
         /// The backends, at least one: `"host:port"`, `"unix:/path"`, or a table with a weight.
         required backends: List<BackendWords, 1>,
         /// TLS towards the backends; absent: plain text.
@@ -400,7 +403,3 @@ choices!(LogLevel {
     "trace" => Self::Trace,
 });
 choices!(TlsVersion { "1.2" => Self::V1_2, "1.3" => Self::V1_3, });
-choices!(Balance {
-    "round-robin" => Self::RoundRobin,
-    "least-connections" => Self::LeastConnections,
-});

@@ -14,6 +14,7 @@
 //! Values that can still fail later (an address to bind, a certificate to load) keep their [`Place`], so that the later
 //! error shows the same line.
 
+mod balance;
 mod broken;
 pub mod check;
 mod condition;
@@ -46,10 +47,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use balance::{Balance, Hash, HashKey};
 pub use condition::{Condition, Kind, ValueMatch};
 pub use diff::Change;
 pub use pattern::{Case, PATTERNS_MAX, Pattern};
-pub use pool::{Backend, BackendAddress, Balance, Health, HealthKind, Pool};
+pub use pool::{Backend, BackendAddress, Health, HealthKind, Pool};
 pub use problem::{Place, Problem, Problems, Severity, Sources};
 pub use route::{HostMatch, Match, OriginMatch, PathMatch, Route};
 pub use tls::{

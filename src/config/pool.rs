@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{At, PoolTls};
+use super::{At, Balance, PoolTls};
 use crate::proto::proxy_header;
 
 /// `[pools.NAME]`: backends, and how to choose.
@@ -28,15 +28,6 @@ pub struct Pool {
     pub handshake_timeout: Duration,
     /// The longest silence between a plain HTTP request's last byte and the head of its answer.
     pub response_timeout: Duration,
-}
-
-/// How a pool chooses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Balance {
-    /// One after the other, as often as their weights say.
-    RoundRobin,
-    /// The fewest open tunnels and handshakes in flight by weight.
-    LeastConnections,
 }
 
 /// One entry of `backends`.

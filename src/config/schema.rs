@@ -65,6 +65,7 @@ fn of(shape: &Shape) -> Value {
         Shape::Number { min, max } => json!({ "type": "integer", "minimum": min, "maximum": max }),
         Shape::Duration { .. } => json!({ "type": "string", "pattern": DURATION }),
         Shape::Size { .. } => json!({ "type": "string", "pattern": SIZE }),
+        Shape::Percent { .. } => json!({ "type": "string", "pattern": "^[0-9]+%$" }),
         Shape::Choice(words) => json!({ "type": "string", "enum": words }),
         Shape::Either(shapes) => json!({ "anyOf": shapes.iter().map(|shape| of(shape)).collect::<Vec<_>>() }),
         Shape::List { entry, min } => json!({ "type": "array", "items": of(entry), "minItems": min }),
@@ -83,7 +84,7 @@ fn value(shape: &Shape, written: &str) -> Option<Value> {
         Shape::Choice(words) => words.contains(&written).then(|| written.into()),
         Shape::Either(shapes) => shapes.iter().find_map(|shape| value(shape, written)),
         Shape::List { .. } => (written == "none").then(|| json!([])),
-        Shape::Duration { .. } | Shape::Size { .. } => Some(written.into()),
+        Shape::Duration { .. } | Shape::Size { .. } | Shape::Percent { .. } => Some(written.into()),
         Shape::Text(_) | Shape::Map { .. } | Shape::Table { .. } => None,
     }
 }
@@ -126,8 +127,10 @@ mod tests {
             ("[[routes]]\nname = \"a\"\npool = \"a\"\n", "", "anyOf"),
             ("[\"a:1\"]", "[]", "minItems"),
             ("[\"a:1\"]", "[{ address = \"a:1\", weight = 0 }]", "anyOf"),
-            ("backends", "balance = \"fair\"\nbackends", "enum"),
+            ("backends", "balance = \"fair\"\nbackends", "anyOf"),
+            ("backends", "balance = { load_max = \"off\" }\nbackends", "anyOf"),
             ("pool = \"a\"", "pool = 1", "type"),
+            ("address = \"[::]:1\"\n", "address = \"[::]:1\"\n[log]\nformat = \"xml\"\n", "enum"),
         ] {
             let value = toml::from_str(&base.replace(from, to)).unwrap();
             assert_eq!(wrong(&value, &schema), Some(key));
@@ -170,7 +173,12 @@ mod tests {
             ),
             (" }, ", defaults(entry("listeners", "tls")), ", "),
             (" }\n[[routes]]\nname = \"a\"\npool = \"a\"\n", defaults(&at("routes")["items"]), "\n"),
-            ("\n[pools.a]\n", defaults(pool), "\n"),
+            (
+                "\n[pools.b]\nbackends = [\"b:1\"]\nbalance = { hash = \"path\", ",
+                defaults(&pool["properties"]["balance"]["anyOf"][1]),
+                ", ",
+            ),
+            (" }\n[pools.a]\n", defaults(pool), "\n"),
             ("\nbackends = [{ address = \"a:1\", ", defaults(backend), ", "),
             (" }]\ntls = { ", defaults(&pool["properties"]["tls"]), ", "),
             (" }\nhealth = { kind = \"tcp\", ", defaults(&pool["properties"]["health"]), ", "),

@@ -231,6 +231,25 @@ fn the_full_example_means_what_it_says() {
     let host = "fd00::12".to_owned();
     assert_eq!(backends[2].address.value, BackendAddress::Tcp { host, port: 8080 });
     assert_eq!(backends.iter().map(|backend| backend.weight).collect::<Vec<_>>(), [1, 1, 2]);
+
+    let hash = Hash { key: HashKey::Query("room".to_owned()), load_max: defaults::LOAD_MAX };
+    assert_eq!(config.pools["rooms"].balance, Balance::Hash(hash));
+}
+
+#[test]
+fn what_a_pool_hashes() {
+    let hashed = |written: &str| {
+        let balance = format!("balance = {{ hash = \"{written}\", load_max = \"125%\" }}\n");
+        let mut config = parse(&[LISTENER, ROUTE, POOL, &balance].concat()).unwrap();
+        let Balance::Hash(hash) = config.pools.remove("p").unwrap().balance else { panic!("a hash") };
+        assert_eq!(hash.load_max, Some(125));
+        hash.key
+    };
+    assert_eq!(hashed("client"), HashKey::Client);
+    assert_eq!(hashed("path"), HashKey::Path);
+    assert_eq!(hashed("header:X-Room"), HashKey::Header("x-room".parse().unwrap()));
+    assert_eq!(hashed("cookie:Sid"), HashKey::Cookie("Sid".to_owned()));
+    assert_eq!(hashed("query:the room"), HashKey::Query("the room".to_owned()));
 }
 
 #[test]

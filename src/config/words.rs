@@ -106,7 +106,7 @@ pub(super) use choices;
 
 /// Makes `Name<T>`: one fixed string, which means none, or a `T`.
 macro_rules! none_or {
-    ($(#[doc = $doc:literal])+ struct $Name:ident = $none:literal or $Value:ty) => {
+    ($(#[doc = $doc:literal])+ struct $Name:ident = $none:literal or $($Value:ty),+) => {
         $(#[doc = $doc])+
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub struct $Name<T>(pub Option<T>);
@@ -122,11 +122,11 @@ macro_rules! none_or {
             }
         }
 
-        impl<T: Into<$Value>> From<$Name<T>> for Option<$Value> {
+        $(impl<T: Into<$Value>> From<$Name<T>> for Option<$Value> {
             fn from(value: $Name<T>) -> Self {
                 value.0.map(Into::into)
             }
-        }
+        })+
     };
 }
 
@@ -137,7 +137,7 @@ none_or! {
 
 none_or! {
     /// `"off"`, or a value.
-    struct Off = "off" or Duration
+    struct Off = "off" or Duration, u32
 }
 
 /// A list of at least `MIN` entries. Wrong entries are reported and left out.

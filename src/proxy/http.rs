@@ -39,7 +39,8 @@ pub async fn forward(
     if body.size_hint().lower().max(declared_length(&head.headers)) > bytes_max {
         return Err(Refusal::BodyTooLarge);
     }
-    let (lease, stream) = retry::connect(pool, client, &snapshot.config.tcp, &plane.metrics).await?;
+    let wish = pool.wish(&head, account.client());
+    let (lease, stream) = retry::connect(pool, wish, client, &snapshot.config.tcp, &plane.metrics).await?;
     account.leased(&lease);
     if !body.is_end_stream() && !head.headers.contains_key(CONTENT_LENGTH) {
         // hyper would take a GET that does not say so to have no body.

@@ -60,7 +60,9 @@ pub async fn open(
     account: &mut Account,
 ) -> Result<Response<Body>, Refusal> {
     let client = handshake.caller.introduces(account.client());
-    let (lease, stream) = retry::connect(&route.pool, &client, &snapshot.config.tcp, &plane.metrics).await?;
+    let wish = route.pool.wish(&handshake.head, account.client());
+    let (lease, stream) =
+        retry::connect(&route.pool, wish, &client, &snapshot.config.tcp, &plane.metrics).await?;
     account.leased(&lease);
     handshake.head.method = Method::GET;
     handshake.offer.write(&mut handshake.head.headers);

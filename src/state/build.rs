@@ -20,8 +20,7 @@ use crate::route::Table;
 use crate::telemetry::Metrics;
 use crate::tunnel::Terms;
 use crate::upstream::backend::Health;
-use crate::upstream::balance::Balancer;
-use crate::upstream::pool::{Member, Pool};
+use crate::upstream::pool::{Member, Members, Pool};
 
 /// Builds the snapshot of `config`, the one after `previous`.
 ///
@@ -133,10 +132,10 @@ impl Builder<'_> {
             backend: self.registry.backend(&name, &backend.address.value, initial),
             weight: backend.weight,
         };
-        let members: Vec<_> = words.backends.iter().map(member).collect();
+        let members = words.backends.iter().map(member).collect();
         Some(Arc::new(Pool {
-            balancer: Balancer::new(words.balance, members.len()),
-            members,
+            members: Members::new(&words.balance, members),
+            hashed: words.balance.hashed().cloned(),
             tls,
             proxy_protocol: words.proxy_protocol,
             health: words.health.clone(),

@@ -3,25 +3,28 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::request::Parts;
+
 use super::backend::{Backend, Health, Lease};
-use super::balance::Balancer;
-use crate::config;
+use super::balance::{Balancer, key};
+use crate::config::{self, HashKey};
 use crate::net::tls::connect::Connector;
+use crate::proto::peer::Peer;
 use crate::proto::proxy_header::Version;
 
 /// Backends that serve the same.
 pub struct Pool {
     /// The pool's name.
     pub name: Arc<str>,
-    /// Never empty.
-    pub members: Vec<Member>,
+    /// Who they are, and how one is chosen.
+    pub members: Members,
     /// How they are spoken to; `None` is plain text.
     pub tls: Option<Connector>,
     /// The PROXY header that each connection begins with. Such a connection belongs to one client: it must never carry a
     /// request of another.
     pub proxy_protocol: Option<Version>,
-    /// How one is chosen.
-    pub balancer: Balancer,
+    /// What of a request is hashed for the choice; `None` hashes nothing.
+    pub hashed: Option<HashKey>,
     /// How members are probed; `None` takes them to be up.
     pub health: Option<config::Health>,
     /// For each connection.
@@ -40,21 +43,52 @@ pub struct Member {
     pub weight: u32,
 }
 
+/// The members of a pool, and how one is chosen.
+pub struct Members {
+    /// Never empty.
+    all: Box<[Member]>,
+    balancer: Balancer,
+}
+
+/// What a request asks of the choice.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wish {
+    /// The hash of its key, in a pool that hashes and if it has one.
+    pub key: Option<u64>,
+}
+
 impl Pool {
+    /// What a request asks of the choice: its head as the backend gets it, and who asks.
+    pub fn wish(&self, head: &Parts, client: Peer) -> Wish {
+        Wish { key: self.hashed.as_ref().and_then(|hashed| key::of(hashed, head, client)) }
+    }
+}
+
+impl Members {
+    /// These, of which one is chosen in this way.
+    pub fn new(balance: &config::Balance, members: Vec<Member>) -> Members {
+        Members { balancer: Balancer::new(balance, &members), all: members.into() }
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> std::slice::Iter<'_, Member> {
+        self.all.iter()
+    }
+
     /// A lease on the backend that should carry the next tunnel, other than those that were `tried`, to which it is
     /// added. Backends that are up come first; when none is, those that have not been probed yet. `None` when none is
     /// left, and after [`TRIES_MAX`].
-    pub fn pick(&self, tried: &mut Tried) -> Option<Lease> {
+    pub fn pick(&self, wish: Wish, tried: &mut Tried) -> Option<Lease> {
         let before = &*tried;
         let candidates = |health| {
-            move |index: &usize| {
+            move |index: usize| {
                 let fits = |member: &Member| member.backend.health() == health;
-                !before.contains(*index) && self.members.get(*index).is_some_and(fits)
+                !before.contains(index) && self.all.get(index).is_some_and(fits)
             }
         };
-        let up = self.balancer.pick(&self.members, candidates(Health::Up));
-        let index = up.or_else(|| self.balancer.pick(&self.members, candidates(Health::Unknown)))?;
-        let member = self.members.get(index)?;
+        let up = self.balancer.pick(&self.all, candidates(Health::Up), wish.key);
+        let index = up.or_else(|| self.balancer.pick(&self.all, candidates(Health::Unknown), wish.key))?;
+        let member = self.all.get(index)?;
         *tried.0.iter_mut().find(|place| place.is_none())? = Some(index);
         Some(Lease::new(member.backend.clone()))
     }

@@ -1,7 +1,7 @@
 //! Reaching a backend, and another one when that fails before the backend can have acted on anything.
 
 use super::backend::{Backend, Lease};
-use super::pool::{Pool, Tried};
+use super::pool::{Pool, Tried, Wish};
 use crate::config::Tcp;
 use crate::net::dial::{self, DialError, Way};
 use crate::net::stream::Stream;
@@ -9,12 +9,13 @@ use crate::outcome::{ConnectError, Refusal};
 use crate::proto::proxy_header::Header;
 use crate::telemetry::Metrics;
 
-/// A connection to a backend of `pool`, and the lease on it. `client` is for whom, for pools whose backends are told.
+/// A connection to a backend of `pool`, one that comes next for this `wish`, and the lease on it. `client` is for whom, for pools whose backends are told.
 ///
 /// # Errors
 /// [`Refusal::NoBackend`] when none may be picked, else what the last one tried said.
 pub async fn connect(
     pool: &Pool,
+    wish: Wish,
     client: &Header,
     tcp: &Tcp,
     metrics: &Metrics,
@@ -23,7 +24,7 @@ pub async fn connect(
         Way { hello: pool.proxy_protocol.map(|version| client.write(version)), tls: pool.tls.as_ref(), tcp };
     let mut tried = Tried::default();
     let mut failure = Refusal::NoBackend;
-    while let Some(lease) = pool.pick(&mut tried) {
+    while let Some(lease) = pool.members.pick(wish, &mut tried) {
         let backend = lease.backend();
         match dial::connect(&backend.address, &way, pool.connect_timeout).await {
             Ok(stream) => return Ok((lease, stream)),

@@ -3,6 +3,7 @@
 mod addresses;
 mod admin;
 mod backend_tls;
+mod balance;
 mod check;
 mod cli;
 mod demo;

@@ -1,6 +1,7 @@
 //! Least connections: the member with the fewest open tunnels, handshakes and requests in flight, over all workers, in
 //! proportion to its weight. Ties are broken at random: by order, every fresh process would load the first one first.
 
+use super::share::Share;
 use crate::upstream::pool::Member;
 
 /// The least loaded of `candidates`. `random` gives a number below its argument.
@@ -12,9 +13,7 @@ pub fn pick(
     let mut best: Option<(usize, Share)> = None;
     let mut ties = 1;
     for index in candidates {
-        let member = &members[index];
-        // The load that it would have: so a member without any still counts by its weight.
-        let share = Share { load: member.backend.load() as u64 + 1, weight: u64::from(member.weight) };
+        let share = Share::of(&members[index]);
         match &best {
             Some((_, least)) if share.is_less(least) => {
                 (best, ties) = (Some((index, share)), 1);
@@ -31,18 +30,6 @@ pub fn pick(
         }
     }
     best.map(|(index, _)| index)
-}
-
-/// Load by weight, compared without a division.
-struct Share {
-    load: u64,
-    weight: u64,
-}
-
-impl Share {
-    fn is_less(&self, other: &Share) -> bool {
-        self.load * other.weight < other.load * self.weight
-    }
 }
 
 #[cfg(test)]

@@ -1,36 +1,64 @@
 //! How a pool chooses: a closed set, one file each.
 
+mod draw;
+mod hash;
+pub mod key;
 mod least_connections;
+mod maglev;
+mod power_of_two;
 mod round_robin;
+mod share;
 
+use self::draw::Draw;
+use self::hash::Hash;
+use self::round_robin::RoundRobin;
 use super::pool::Member;
 use crate::config::Balance;
 
 /// One way to choose, with what it must remember.
 pub enum Balancer {
     /// One after the other, as often as their weights say.
-    RoundRobin(round_robin::RoundRobin),
+    RoundRobin(RoundRobin),
     /// The least load by weight.
     LeastConnections,
+    /// Any, as often as their weights say.
+    Random(Draw),
+    /// The one with less load by weight, of two that are drawn.
+    PowerOfTwo(Draw),
+    /// The same one for the same key.
+    Hash(Hash),
 }
 
 impl Balancer {
-    /// A balancer for `members` members.
-    pub fn new(balance: Balance, members: usize) -> Balancer {
+    /// A balancer for these members.
+    pub fn new(balance: &Balance, members: &[Member]) -> Balancer {
         match balance {
-            Balance::RoundRobin => Balancer::RoundRobin(round_robin::RoundRobin::new(members)),
+            Balance::RoundRobin => Balancer::RoundRobin(RoundRobin::new(members.len())),
             Balance::LeastConnections => Balancer::LeastConnections,
+            Balance::Random => Balancer::Random(Draw::new(members)),
+            Balance::PowerOfTwo => Balancer::PowerOfTwo(Draw::new(members)),
+            Balance::Hash(hash) => Balancer::Hash(Hash::new(members, hash.load_max)),
         }
     }
 
-    /// The index of the member that is next, among those that are `eligible`.
-    pub fn pick(&self, members: &[Member], eligible: impl Fn(&usize) -> bool) -> Option<usize> {
-        let indices = (0..members.len()).filter(eligible);
+    /// The index of the member that is next, among those that are `eligible`. `key` is that of the request, where there
+    /// is one.
+    pub fn pick(
+        &self,
+        members: &[Member],
+        eligible: impl Fn(usize) -> bool,
+        key: Option<u64>,
+    ) -> Option<usize> {
+        let candidates = || (0..members.len()).filter(|index| eligible(*index));
+        let random = |bound| fastrand::u64(0..bound);
         match self {
-            Balancer::RoundRobin(state) => state.pick(members, indices),
+            Balancer::RoundRobin(state) => state.pick(members, candidates()),
             Balancer::LeastConnections => {
-                least_connections::pick(members, indices, |bound| fastrand::u32(0..bound))
+                least_connections::pick(members, candidates(), |bound| fastrand::u32(0..bound))
             }
+            Balancer::Random(draw) => draw.pick(members, eligible, random),
+            Balancer::PowerOfTwo(draw) => power_of_two::pick(draw, members, eligible, random),
+            Balancer::Hash(hash) => hash.pick(members, eligible, key, random),
         }
     }
 }
@@ -39,17 +67,73 @@ impl Balancer {
 mod tests {
     use std::sync::Arc;
 
+    use proptest::prelude::*;
+
     use super::*;
-    use crate::config::BackendAddress;
+    use crate::config::{self, BackendAddress, HashKey};
     use crate::upstream::backend::{Backend, Health};
 
     /// Members with these weights, all up.
     pub fn members(weights: &[u32]) -> Vec<Member> {
-        let member = |weight: &u32| {
-            let address = BackendAddress::Tcp { host: "192.0.2.1".into(), port: 80 };
+        let member = |(index, weight): (usize, &u32)| {
+            let host = format!("192.0.{}.{}", index / 256, index % 256);
+            let address = BackendAddress::Tcp { host, port: 80 };
             let backend = Arc::new(Backend::new(Arc::from("pool"), address, Health::Up));
             Member { backend, weight: *weight }
         };
-        weights.iter().map(member).collect()
+        weights.iter().enumerate().map(member).collect()
+    }
+
+    /// Whether each count is its share of the sum of all, but for 2% of that share.
+    #[track_caller]
+    pub fn near(counts: &[usize], shares: &[f64]) {
+        let sum: usize = counts.iter().sum();
+        for (count, share) in counts.iter().zip(shares) {
+            let expected = share * sum as f64;
+            assert!((*count as f64 - expected).abs() <= expected * 0.02, "{counts:?} are not {shares:?}");
+        }
+    }
+
+    fn balances() -> Vec<Balance> {
+        let hash = |load_max| Balance::Hash(config::Hash { key: HashKey::Client, load_max });
+        vec![
+            Balance::RoundRobin,
+            Balance::LeastConnections,
+            Balance::Random,
+            Balance::PowerOfTwo,
+            hash(None),
+            hash(Some(125)),
+        ]
+    }
+
+    #[test]
+    fn every_balancer_keeps_to_the_weights() {
+        let members = members(&[3, 1, 2]);
+        for balance in balances() {
+            let balancer = Balancer::new(&balance, &members);
+            let (mut counts, mut leases) = ([0; 3], Vec::new());
+            for key in 0..100_000_u64 {
+                let key = twox_hash::XxHash3_64::oneshot(&key.to_be_bytes());
+                let index = balancer.pick(&members, |_| true, Some(key)).unwrap();
+                counts[index] += 1;
+                leases.push(crate::upstream::backend::Lease::new(members[index].backend.clone()));
+            }
+            near(&counts, &[0.5, 1.0 / 6.0, 1.0 / 3.0]);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_balancer_picks_of_the_eligible_if_there_are_any(
+            weights in prop::collection::vec(1..1_000_u32, 0..20), up: u32, key: Option<u64>,
+        ) {
+            let members = members(&weights);
+            let eligible = |index: usize| up >> index & 1 == 1;
+            for balance in balances() {
+                let picked = Balancer::new(&balance, &members).pick(&members, eligible, key);
+                prop_assert_eq!(picked.is_some(), (0..weights.len()).any(eligible));
+                prop_assert!(picked.is_none_or(eligible));
+            }
+        }
     }
 }

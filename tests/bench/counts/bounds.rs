@@ -133,8 +133,14 @@ pub const BOUNDS: &[Section] = &[
             ("router, source, 10,000 routes", &[2_550.0]),
             ("pool, round robin, 3 backends", &[910.0]),
             ("pool, least connections, 3 backends", &[1_050.0]),
+            ("pool, random, 3 backends", &[325.0]),
+            ("pool, power of two, 3 backends", &[640.0]),
+            ("pool, hash, 3 backends", &[250.0]),
             ("pool, round robin, 5,000 backends", &[395_000.0]),
             ("pool, least connections, 5,000 backends", &[920_000.0]),
+            ("pool, random, 5,000 backends", &[460.0]),
+            ("pool, power of two, 5,000 backends", &[875.0]),
+            ("pool, hash, 5,000 backends", &[250.0]),
         ],
     },
     Section {
@@ -151,6 +157,9 @@ pub const BOUNDS: &[Section] = &[
             // In proportion: each choice looks at every backend.
             ("pool, round robin", &[1_100.0]),
             ("pool, least connections", &[2_000.0]),
+            ("pool, random", &[2.0]),
+            ("pool, power of two", &[2.0]),
+            ("pool, hash", &[1.25]),
         ],
     },
 ];

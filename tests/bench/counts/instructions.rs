@@ -19,6 +19,9 @@ const GROWTH: &[(&str, &str, &str)] = &[
     ("router, source", "10 routes", "10,000 routes"),
     ("pool, round robin", "3 backends", "5,000 backends"),
     ("pool, least connections", "3 backends", "5,000 backends"),
+    ("pool, random", "3 backends", "5,000 backends"),
+    ("pool, power of two", "3 backends", "5,000 backends"),
+    ("pool, hash", "3 backends", "5,000 backends"),
 ];
 
 /// Counts all loops.

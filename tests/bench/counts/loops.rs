@@ -7,16 +7,14 @@ use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
-use longhaul::config::{BackendAddress, Balance};
+use longhaul::config::{BackendAddress, Balance, Hash, HashKey};
 use longhaul::proto::frame::{Header, Opcode};
 use longhaul::proto::scan::{Scanner, Side};
 use longhaul::tunnel::flow::Flow;
 use longhaul::tunnel::scratch::SCRATCH_BYTES;
 use longhaul::upstream::backend::{Backend, Health};
-use longhaul::upstream::balance::Balancer;
-use longhaul::upstream::pool::{Member, Pool, Tried};
+use longhaul::upstream::pool::{Member, Members, Tried, Wish};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::kit::Message;
@@ -38,8 +36,11 @@ pub fn run() -> ExitCode {
         router::conditions(routes);
     }
     for members in [3, 5_000] {
-        pool("round robin", Balance::RoundRobin, members);
-        pool("least connections", Balance::LeastConnections, members);
+        pool("round robin", &Balance::RoundRobin, members);
+        pool("least connections", &Balance::LeastConnections, members);
+        pool("random", &Balance::Random, members);
+        pool("power of two", &Balance::PowerOfTwo, members);
+        pool("hash", &Balance::Hash(Hash { key: HashKey::Path, load_max: None }), members);
     }
     ExitCode::SUCCESS
 }
@@ -139,24 +140,16 @@ fn flow(name: &str, scanner: Scanner) {
     });
 }
 
-fn pool(name: &str, balance: Balance, members: usize) {
+fn pool(name: &str, balance: &Balance, count: usize) {
     let member = |index| {
-        let address = BackendAddress::Tcp { host: format!("192.0.2.{}", index % 256), port: 80 };
+        let host = format!("192.0.{}.{}", index / 256, index % 256);
+        let address = BackendAddress::Tcp { host, port: 80 };
         Member { backend: Arc::new(Backend::new(Arc::from("pool"), address, Health::Up)), weight: 1 }
     };
-    let pool = Pool {
-        proxy_protocol: None,
-        name: Arc::from("pool"),
-        members: (0..members).map(member).collect(),
-        balancer: Balancer::new(balance, members),
-        health: None,
-        tls: None,
-        connect_timeout: Duration::from_secs(1),
-        handshake_timeout: Duration::from_secs(1),
-        response_timeout: Duration::from_secs(1),
-    };
-    measure(&format!("pool, {name}, {} backends", thousands(members)), |_| {
-        assert!(pool.pick(black_box(&mut Tried::default())).is_some());
+    let members = Members::new(balance, (0..count).map(member).collect());
+    measure(&format!("pool, {name}, {} backends", thousands(count)), |round| {
+        let wish = Wish { key: Some(round as u64) };
+        assert!(members.pick(black_box(wish), black_box(&mut Tried::default())).is_some());
     });
 }
 

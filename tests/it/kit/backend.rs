@@ -144,16 +144,22 @@ impl Backend {
 
     /// A backend that accepts every handshake, sends its `name` as the first message, and echoes.
     pub async fn echo(name: &str) -> Backend {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        Backend::echo_on(listener, name)
+    }
+
+    /// The same on a socket that the test has bound.
+    pub fn echo_on(listener: TcpListener, name: &str) -> Backend {
         let name: Arc<str> = name.into();
-        Backend::calls(move |call| {
+        Backend::on(listener, move |mut stream| {
             let name = name.clone();
             async move {
-                let mut socket = call.accept("").await;
+                let Some(head) = Head::read(&mut stream).await else { return };
+                let mut socket = Call { stream, head }.accept("").await;
                 socket.send(&Message::text(&name)).await;
                 socket.echo().await;
             }
         })
-        .await
     }
 
     /// How many connections it has accepted.

@@ -1,0 +1,21 @@
+//! What a member would carry with one tunnel more, in proportion to its weight.
+
+use crate::upstream::pool::Member;
+
+/// Load by weight, compared without a division.
+pub struct Share {
+    load: u64,
+    weight: u64,
+}
+
+impl Share {
+    /// With the load that it would have: so a member without any still counts by its weight.
+    pub fn of(member: &Member) -> Share {
+        Share { load: member.backend.load() as u64 + 1, weight: u64::from(member.weight) }
+    }
+
+    /// Whether it is less than `other`.
+    pub fn is_less(&self, other: &Share) -> bool {
+        self.load * other.weight < other.load * self.weight
+    }
+}
