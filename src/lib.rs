@@ -154,6 +154,8 @@
 //! # Decisions that are not obvious
 //! * **A key of a hash stays whatever the load** ([`upstream::balance`]): the bound on load is off unless asked for. Replicas
 //!   know their own loads only, so with a bound they would disagree, and with few tunnels two of one key would be too many.
+//! * **A sticky cookie is a signature and nothing else** ([`upstream::sticky`]): what each backend's cookie is, is known when
+//!   a pool is built, so a request costs one look in a table. It is passed on to backends, as no `Cookie` field is changed.
 //! * **hyper's parser, not its upgrades**: an HTTP/1 handshake costs microseconds beside TLS' hundreds, so a parser of our
 //!   own would gain little. But its upgrade mechanism costs a task, two channels and a boxed stream on either side; whoever
 //!   drives a hyper connection here takes its stream back instead (`net::http::change`, `listen::connection`).

@@ -1,6 +1,11 @@
 //! How a pool chooses among its backends.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use http::HeaderName;
+
+use super::At;
 
 /// How a pool chooses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,4 +55,36 @@ pub enum HashKey {
     Cookie(String),
     /// The first parameter of this name in the query, decoded.
     Query(String),
+}
+
+/// `pools.NAME.sticky`: the cookie by which a client comes back to the backend that served it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sticky {
+    /// Its name: a token (RFC 6265 4.1.1).
+    pub cookie: String,
+    /// The file of secrets that it is signed with; `None` is a key of this process alone.
+    pub keys: Option<At<PathBuf>>,
+    /// The `Path` attribute: begins with `/`.
+    pub path: String,
+    /// The `Domain` attribute; `None` is the host that the client asked.
+    pub domain: Option<String>,
+    /// The `Max-Age` attribute, whole seconds, counted anew with each answer; `None` ends with the browser's session.
+    pub max_age: Option<Duration>,
+    /// The `Secure` attribute; `None` has it where the client's connection is TLS.
+    pub secure: Option<bool>,
+    /// The `HttpOnly` attribute.
+    pub http_only: bool,
+    /// The `SameSite` attribute.
+    pub same_site: SameSite,
+}
+
+/// Which requests a browser sends a cookie with, that pages of other sites make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SameSite {
+    /// None of them.
+    Strict,
+    /// Those that lead to a page.
+    Lax,
+    /// All; only a cookie that is `Secure`.
+    None,
 }

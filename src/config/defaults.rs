@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::file::Verify;
-use super::{Balance, ClientCertificateMode, LogFormat, LogLevel, TlsVersion, UnknownName};
+use super::{Balance, ClientCertificateMode, LogFormat, LogLevel, SameSite, TlsVersion, UnknownName};
 
 /// `server.workers`: one worker per core.
 pub const WORKERS: Option<usize> = None;
@@ -76,6 +76,14 @@ pub const BALANCE: Balance = Balance::LeastConnections;
 /// `pools.NAME.balance.load_max`: a key stays where it is, and all replicas agree on it; only load that one of them sees
 /// could tell otherwise.
 pub const LOAD_MAX: Option<u32> = None;
+/// `pools.NAME.sticky.cookie`
+pub const STICKY_COOKIE: &str = "longhaul";
+/// `pools.NAME.sticky.secure`: if it was set over TLS.
+pub const STICKY_SECURE: Option<bool> = None;
+/// `pools.NAME.sticky.http_only`: no script needs it.
+pub const STICKY_HTTP_ONLY: bool = true;
+/// `pools.NAME.sticky.same_site`: what browsers take a cookie to be that does not say.
+pub const STICKY_SAME_SITE: SameSite = SameSite::Lax;
 /// `pools.NAME.backends`: the weight of a backend that is only an address.
 pub const WEIGHT: u32 = 1;
 /// `pools.NAME.tls.verify`

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use toml::Spanned;
 use toml::de::DeValue;
 
-pub use self::balance::{BalanceWords, HashWords};
+pub use self::balance::{BalanceWords, HashWords, StickyWords};
 use super::reader::{Found, Reader, Word, words};
 use super::shape::Shape;
 use super::syntax::{
@@ -273,6 +273,8 @@ words! {
     struct PoolWords = "`[pools.NAME]`" {
         /// How a backend is chosen: a word such as `"round-robin"`, or `{ hash = … }`; default least-connections.
         optional balance: BalanceWords,
+        /// The cookie by which clients come back to their backend; absent: none is set.
+        optional sticky: StickyWords,
         /// The backends, at least one: `"host:port"`, `"unix:/path"`, or a table with a weight.
         required backends: List<BackendWords, 1>,
         /// TLS towards the backends; absent: plain text.

@@ -47,7 +47,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-pub use balance::{Balance, Hash, HashKey};
+pub use balance::{Balance, Hash, HashKey, SameSite, Sticky};
 pub use condition::{Condition, Kind, ValueMatch};
 pub use diff::Change;
 pub use pattern::{Case, PATTERNS_MAX, Pattern};

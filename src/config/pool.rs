@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{At, Balance, PoolTls};
+use super::{At, Balance, PoolTls, Sticky};
 use crate::proto::proxy_header;
 
 /// `[pools.NAME]`: backends, and how to choose.
@@ -14,6 +14,8 @@ pub struct Pool {
     pub name: At<String>,
     /// How a backend is chosen.
     pub balance: Balance,
+    /// `None` sets no cookie.
+    pub sticky: Option<Sticky>,
     /// At least one, addresses unique.
     pub backends: Vec<Backend>,
     /// `None` speaks plain text to them.

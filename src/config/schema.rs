@@ -179,7 +179,8 @@ mod tests {
                 ", ",
             ),
             (" }\n[pools.a]\n", defaults(pool), "\n"),
-            ("\nbackends = [{ address = \"a:1\", ", defaults(backend), ", "),
+            ("\nsticky = { ", defaults(&pool["properties"]["sticky"]), ", "),
+            (" }\nbackends = [{ address = \"a:1\", ", defaults(backend), ", "),
             (" }]\ntls = { ", defaults(&pool["properties"]["tls"]), ", "),
             (" }\nhealth = { kind = \"tcp\", ", defaults(&pool["properties"]["health"]), ", "),
         ];

@@ -6,6 +6,7 @@
 
 mod address;
 mod condition;
+mod cookie;
 mod hash_key;
 
 use std::net::{Ipv6Addr, SocketAddr};
@@ -19,12 +20,12 @@ use self::address::{
     without_brackets, without_port,
 };
 pub use self::condition::{CookieName, FieldName, MethodName, ParameterName, Subprotocol};
-use self::hash_key::hash_key;
+pub use self::cookie::{CookieDomain, CookiePath};
 use super::pattern::{Case, Pattern};
 use super::problem::{nearest, shown};
 use super::reader::{Reader, Word};
 use super::shape::Shape;
-use super::{BackendAddress, HashKey, HostMatch, ListenAddress, OriginMatch, PathMatch};
+use super::{BackendAddress, HostMatch, ListenAddress, OriginMatch, PathMatch};
 
 /// What is wrong with a text, and what to write instead.
 #[derive(Debug, PartialEq, Eq)]
@@ -89,7 +90,6 @@ text_words! {
     };
     OriginMatch = "an origin such as https://chat.example.com", |text, _| origin(text);
     BackendAddress = "a host and a port, or a unix socket", |text, _| backend_address(text);
-    HashKey = "what requests are told apart by, such as client or cookie:NAME", |text, _| hash_key(text);
 }
 
 /// A text in the syntax of `parse`; otherwise reports it.

@@ -234,6 +234,16 @@ fn the_full_example_means_what_it_says() {
 
     let hash = Hash { key: HashKey::Query("room".to_owned()), load_max: defaults::LOAD_MAX };
     assert_eq!(config.pools["rooms"].balance, Balance::Hash(hash));
+
+    let short = parse(&[LISTENER, ROUTE, POOL, "sticky = {}\n"].concat()).unwrap();
+    let [full, short] =
+        [&config.pools["rooms"], &short.pools["p"]].map(|pool| pool.sticky.clone().expect("a cookie"));
+    assert_eq!(full.keys.as_ref().unwrap().value.to_str(), Some("/etc/longhaul/certs/cookies.keys"));
+    assert_eq!(
+        (full.domain.as_deref(), full.max_age),
+        (Some("example.com"), Some(Duration::from_secs(86_400)))
+    );
+    assert_eq!(Sticky { keys: None, domain: None, max_age: None, ..full }, short);
 }
 
 #[test]

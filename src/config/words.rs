@@ -132,7 +132,7 @@ macro_rules! none_or {
 
 none_or! {
     /// `"auto"`, which leaves the choice to longhaul, or a value.
-    struct Auto = "auto" or usize
+    struct Auto = "auto" or usize, bool
 }
 
 none_or! {

@@ -76,6 +76,14 @@ pub fn write(headers: &mut HeaderMap, sender: &Sender) {
     headers.entry(HOST).or_insert_with(|| sender.host.clone());
 }
 
+/// Whether what [`write()`] has written says that the client's connection is secure.
+pub fn is_secure(headers: &HeaderMap) -> bool {
+    let is = |proto: &HeaderValue| {
+        ["https", "wss"].iter().any(|secure| proto.as_bytes().eq_ignore_ascii_case(secure.as_bytes()))
+    };
+    headers.get(PROTO).is_some_and(is)
+}
+
 /// Whether a field with this name, lower case, says where a request came from.
 pub(super) fn is_forwarding(name: &str) -> bool {
     matches!(name, "forwarded" | "x-real-ip") || name.starts_with("x-forwarded-")

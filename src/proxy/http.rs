@@ -48,12 +48,13 @@ pub async fn forward(
     }
     let progress = Progress::begin();
     let request = Request::from_parts(head, Sent::new(body, bytes_max, progress.clone()));
-    let response = tokio::select! {
+    let mut response = tokio::select! {
         response = client::send(stream, &snapshot.config.limits, request) => {
             response.map_err(|error| progress.refusal().unwrap_or(error))?
         }
         stalled = progress.stalled(pool.response_timeout) => return Err(stalled),
     };
+    pool.remind(wish, &lease, response.headers_mut());
     relay(response, route, lease, account)
 }
 

@@ -75,9 +75,13 @@ pub async fn open(
         Reply::Declined(response) if is_http2 && response.status().is_success() => {
             return Err(Refusal::Answer(AnswerError::NotWebSocket));
         }
-        Reply::Declined(response) => return plain::relay(response, route, lease, account),
+        Reply::Declined(mut response) => {
+            route.pool.remind(wish, &lease, response.headers_mut());
+            return plain::relay(response, route, lease, account);
+        }
     };
-    let Switched { stream, early, answer, head } = switched;
+    let Switched { stream, early, answer, mut head } = switched;
+    route.pool.remind(wish, &lease, &mut head.headers);
     switch.set(Beginning {
         backend: Leg { stream, early, scanner: scanner(Side::Backend, &answer) },
         answer,

@@ -14,6 +14,7 @@ use super::registry::Registry;
 use super::{Listener, ListenerKey, Route, Snapshot};
 use crate::config::{self, Config, Problems};
 use crate::net::tls::certificate::{self, LoadedCertificate};
+use crate::net::tls::secrets::Secrets;
 use crate::net::tls::tickets::Tickets;
 use crate::net::tls::{Settings, Terminator};
 use crate::route::Table;
@@ -21,6 +22,7 @@ use crate::telemetry::Metrics;
 use crate::tunnel::Terms;
 use crate::upstream::backend::Health;
 use crate::upstream::pool::{Member, Members, Pool};
+use crate::upstream::sticky::Cookies;
 
 /// Builds the snapshot of `config`, the one after `previous`.
 ///
@@ -54,6 +56,8 @@ pub fn build(
     let generation = previous.map_or(0, |previous| previous.generation) + 1;
     Ok(Snapshot { generation, config, routes, routes_by_name, pools, listeners })
 }
+
+const NO_CRYPTOGRAPHY: &str = "this machine's cryptography is of no use";
 
 struct Builder<'a> {
     previous: Option<&'a Snapshot>,
@@ -118,9 +122,12 @@ impl Builder<'_> {
         let name = words.name.value.as_str();
         let before = self.previous.and_then(|previous| previous.pools.get(name));
         let connector_before = before.and_then(|before| before.tls.as_ref());
-        let tls = self.connectors.of(words, connector_before, problems)?;
+        let tls = self.connectors.of(words, connector_before, problems);
+        let secrets = self.secrets(words, problems);
+        let (tls, secrets) = (tls?, secrets?);
         if let (Some(previous), Some(before)) = (self.previous, before)
             && previous.config.pools.get(name) == Some(words)
+            && before.secrets == secrets
             && tls.as_ref().is_none_or(|tls| connector_before.is_some_and(|before| before.is(tls)))
         {
             return Some(before.clone());
@@ -132,9 +139,24 @@ impl Builder<'_> {
             backend: self.registry.backend(&name, &backend.address.value, initial),
             weight: backend.weight,
         };
-        let members = words.backends.iter().map(member).collect();
+        let members = Members::new(&words.balance, words.backends.iter().map(member).collect());
+        let members = match (&words.sticky, &secrets) {
+            (Some(sticky), Some(secrets)) => match Cookies::new(sticky, secrets, &name, members.all()) {
+                Ok(cookies) => members.with_cookies(cookies),
+                Err(error) => {
+                    problems.push(
+                        words.name.place.clone(),
+                        format!("cannot sign cookies: {error}"),
+                        NO_CRYPTOGRAPHY,
+                    );
+                    return None;
+                }
+            },
+            _ => members,
+        };
         Some(Arc::new(Pool {
-            members: Members::new(&words.balance, members),
+            members,
+            secrets,
             hashed: words.balance.hashed().cloned(),
             tls,
             proxy_protocol: words.proxy_protocol,
@@ -144,6 +166,24 @@ impl Builder<'_> {
             response_timeout: words.response_timeout,
             name,
         }))
+    }
+
+    /// What the pool's cookies are signed with, if it has any. `None` when that cannot be used, which is added to
+    /// `problems`.
+    fn secrets(&self, words: &config::Pool, problems: &mut Problems) -> Option<Option<Secrets>> {
+        let Some(sticky) = &words.sticky else { return Some(None) };
+        let secrets = match &sticky.keys {
+            Some(path) => tls::used(Secrets::load(&path.value), &path.place, problems),
+            None => self.registry.secrets().or_else(|| {
+                problems.push(
+                    words.name.place.clone(),
+                    "cannot sign cookies: no randomness",
+                    NO_CRYPTOGRAPHY,
+                );
+                None
+            }),
+        };
+        secrets.map(Some)
     }
 
     fn route(&self, words: &config::Route, pool: &Arc<Pool>) -> Arc<Route> {

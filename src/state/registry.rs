@@ -1,11 +1,12 @@
 //! What outlives a generation: backends, by pool and address, with the load they carry and the health they have shown;
-//! and the keys that a listener's session tickets are encrypted with.
+//! the keys that a listener's session tickets are encrypted with; and a secret for what else is signed.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use crate::config::BackendAddress;
 use crate::net::tls::clients::Rules;
+use crate::net::tls::secrets::Secrets;
 use crate::net::tls::tickets::Tickets;
 use crate::upstream::backend::{Backend, Health};
 
@@ -14,6 +15,7 @@ use crate::upstream::backend::{Backend, Health};
 pub struct Registry {
     backends: Mutex<HashMap<Key, Weak<Backend>>>,
     tickets: Mutex<HashMap<Arc<str>, (Rules, Tickets)>>,
+    secrets: OnceLock<Option<Secrets>>,
 }
 
 type Key = (Arc<str>, BackendAddress);
@@ -46,6 +48,11 @@ impl Registry {
         let made = Tickets::new()?;
         tickets.insert(name.clone(), (rules, made.clone()));
         Ok(made)
+    }
+
+    /// A secret of this process, the same for its life; `None` when the cryptography provider has no randomness.
+    pub fn secrets(&self) -> Option<Secrets> {
+        self.secrets.get_or_init(Secrets::random).clone()
     }
 
     /// Forgets the ticket keys of listeners that are no more.

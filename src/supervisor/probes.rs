@@ -98,7 +98,7 @@ impl Probes {
                 tcp: config.tcp.clone(),
                 limits: config.limits.clone(),
             };
-            for member in pool.members.iter() {
+            for member in pool.members.all() {
                 let key = (pool.name.clone(), member.backend.address.clone());
                 let watched = match before.remove(&key) {
                     Some(same)
@@ -121,7 +121,7 @@ impl Probes {
         }
         // Where nobody asks, backends count as up.
         let unchecked = snapshot.pools.values().filter(|pool| pool.health.is_none());
-        for member in unchecked.flat_map(|pool| pool.members.iter()) {
+        for member in unchecked.flat_map(|pool| pool.members.all()) {
             member.backend.set_health(Health::Up);
         }
     }

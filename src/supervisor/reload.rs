@@ -194,7 +194,7 @@ fn prepare(path: &Path, previous: &Snapshot, registry: &Registry, metrics: &Metr
 }
 
 /// Whether a listener of the same name shows or believes other certificates than before or has other ticket keys, or a
-/// pool shows or believes others.
+/// pool shows or believes others, or signs its cookies with other secrets.
 fn renews_certificates(previous: &Snapshot, next: &Snapshot) -> bool {
     let before = |name: &str| previous.listeners.iter().find(|listener| *listener.name == *name);
     let shown = |listener: &Listener| {
@@ -210,8 +210,10 @@ fn renews_certificates(previous: &Snapshot, next: &Snapshot) -> bool {
         Some((settings.authorities.clone(), settings.certificate.clone()))
     };
     let by_pools = next.pools.iter().any(|(name, pool)| {
-        let before = previous.pools.get(name).and_then(|before| files(before));
-        before.zip(files(pool)).is_some_and(|(before, now)| before != now)
+        let before = previous.pools.get(name);
+        let tls = before.and_then(|before| files(before)).zip(files(pool));
+        let secrets = before.and_then(|before| before.secrets.as_ref()).zip(pool.secrets.as_ref());
+        tls.is_some_and(|(before, now)| before != now) || secrets.is_some_and(|(before, now)| before != now)
     });
     by_listeners || by_pools
 }

@@ -6,3 +6,4 @@ pub mod handshake;
 pub mod health;
 pub mod pool;
 pub mod retry;
+pub mod sticky;

@@ -183,7 +183,9 @@ async fn the_configurations_that_come_with_it_start() {
                 Some(("ca", _)) => text += &format!("ca = \"{}\"", pki.authority_file().display()),
                 Some(("cert", _)) => text += &format!("cert = \"{}\"", certificate.cert.display()),
                 Some(("crl", _)) => text += &format!("crl = \"{}\"", pki.revoke(&[]).display()),
-                Some(("ticket_keys", _)) => text += &format!("ticket_keys = \"{}\"", secrets.display()),
+                Some((key @ ("ticket_keys" | "keys"), _)) => {
+                    text += &format!("{key} = \"{}\"", secrets.display());
+                }
                 Some(("key", _)) => text += &format!("key = \"{}\"", certificate.key.display()),
                 _ if line.contains("{ cert = ") => text += &format!("{},", certificate.entry()),
                 _ => text += line,

@@ -2,16 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::balance::{balance, sticky};
 use super::{Unique, all, free_name, pem, unix_path};
-use crate::config::file::{
-    BackendWords, BalanceWords, HealthWords, PoolTlsWords, PoolWords, ProbeKind, Verify,
-};
+use crate::config::file::{BackendWords, HealthWords, PoolTlsWords, PoolWords, ProbeKind, Verify};
 use crate::config::problem::{nearest, one_of, shown};
 use crate::config::reader::{Found, Reader};
 use crate::config::words::{List, Named};
 use crate::config::{
-    At, Backend, BackendAddress, Balance, Certificate, Hash, Health, HealthKind, Pem, Place, Pool, PoolTls,
-    Trust, defaults, syntax,
+    At, Backend, BackendAddress, Certificate, Health, HealthKind, Pem, Place, Pool, PoolTls, Trust, defaults,
+    syntax,
 };
 
 pub fn pools(words: Found<Named<PoolWords>>, reader: &mut Reader) -> Option<BTreeMap<String, Pool>> {
@@ -32,11 +31,8 @@ pub fn pools(words: Found<Named<PoolWords>>, reader: &mut Reader) -> Option<BTre
 
 fn pool(name: At<String>, words: PoolWords, reader: &mut Reader) -> Option<Pool> {
     let backends = backends(words.backends, reader);
-    let balance = match words.balance.optional() {
-        Some(Some(words)) => balance(words.value),
-        Some(None) => Some(defaults::BALANCE),
-        None => None,
-    };
+    let balance = balance(words.balance);
+    let sticky = sticky(words.sticky, reader);
     let proxy_protocol = words.proxy_protocol.optional();
     let tls = match words.tls.optional() {
         Some(Some(At { value, place })) => {
@@ -56,6 +52,7 @@ fn pool(name: At<String>, words: PoolWords, reader: &mut Reader) -> Option<Pool>
     Some(Pool {
         name,
         balance: balance?,
+        sticky: sticky?,
         backends: backends?,
         tls: tls?,
         proxy_protocol: proxy_protocol?.map(|version| version.value),
@@ -64,16 +61,6 @@ fn pool(name: At<String>, words: PoolWords, reader: &mut Reader) -> Option<Pool>
         handshake_timeout: words.handshake_timeout.or(defaults::HANDSHAKE_TIMEOUT)?,
         response_timeout: words.response_timeout.or(defaults::RESPONSE_TIMEOUT)?,
     })
-}
-
-fn balance(words: BalanceWords) -> Option<Balance> {
-    match words {
-        BalanceWords::Plain(balance) => Some(balance),
-        BalanceWords::Hash(words) => Some(Balance::Hash(Hash {
-            key: words.hash.written()?.value,
-            load_max: words.load_max.or(defaults::LOAD_MAX)?,
-        })),
-    }
 }
 
 fn backends(words: Found<List<BackendWords, 1>>, reader: &mut Reader) -> Option<Vec<Backend>> {

@@ -1,13 +1,14 @@
-//! The words of a pool's choice.
+//! The words of a pool's choice, and of what stays with it.
 
 use toml::Spanned;
 use toml::de::DeValue;
 
 use crate::config::reader::{Reader, Word, words};
 use crate::config::shape::Shape;
-use crate::config::units::Percent;
-use crate::config::words::{Off, choices};
-use crate::config::{Balance, HashKey};
+use crate::config::syntax::{CookieDomain, CookieName, CookiePath, FilePath};
+use crate::config::units::{CookieAge, Percent};
+use crate::config::words::{Auto, Off, choices};
+use crate::config::{Balance, HashKey, SameSite};
 
 words! {
     /// `balance` that is a table.
@@ -19,6 +20,29 @@ words! {
     }
 }
 
+words! {
+    /// `pools.NAME.sticky`
+    struct StickyWords = "`pools.NAME.sticky`" {
+        /// The cookie's name; default longhaul.
+        optional cookie: CookieName,
+        /// The file of secrets that it is signed with; absent: a key of this process alone.
+        optional keys: FilePath,
+        /// Below which path it is sent, the attribute `Path`; default /.
+        optional path: CookiePath,
+        /// Below which domain it is sent, the attribute `Domain`; absent: to the host that set it.
+        optional domain: CookieDomain,
+        /// How long it lasts after an answer, the attribute `Max-Age`, up to 30d; absent: while the browser runs.
+        optional max_age: CookieAge,
+        /// Whether it is sent over TLS alone, the attribute `Secure`; default `"auto"`: if it was set over TLS.
+        optional secure: Auto<bool>,
+        /// Whether it is hidden from scripts, the attribute `HttpOnly`; default true.
+        optional http_only: bool,
+        /// When pages of other sites send it, `"strict"`, `"lax"` or `"none"`, the attribute `SameSite`; default lax.
+        optional same_site: SameSite,
+    }
+}
+
+choices!(SameSite { "strict" => Self::Strict, "lax" => Self::Lax, "none" => Self::None, });
 choices!(Balance {
     "least-connections" => Self::LeastConnections,
     "round-robin" => Self::RoundRobin,

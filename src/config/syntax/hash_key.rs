@@ -1,15 +1,23 @@
 //! What of a request is hashed.
 
 use http::HeaderName;
+use toml::Spanned;
+use toml::de::DeValue;
 
-use super::{Wrong, wrong};
+use super::{Wrong, text, text_words, wrong};
 use crate::config::HashKey;
+use crate::config::reader::{Reader, Word};
+use crate::config::shape::Shape;
 use crate::proto::list;
+
+text_words! {
+    HashKey = "what requests are told apart by, such as client or cookie:NAME", |text, _| hash_key(text);
+}
 
 const REMEDY: &str = "write \"client\", \"path\", \"header:NAME\", \"cookie:NAME\" or \"query:NAME\"";
 
 /// `client`, `path`, or a kind and a name.
-pub fn hash_key(text: &str) -> Result<HashKey, Wrong> {
+fn hash_key(text: &str) -> Result<HashKey, Wrong> {
     let (kind, name) = text.split_once(':').unwrap_or((text, ""));
     match (kind, name) {
         ("client", "") => return Ok(HashKey::Client),

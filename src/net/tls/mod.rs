@@ -7,6 +7,7 @@ pub mod clients;
 pub mod connect;
 mod names;
 mod resolver;
+pub mod secrets;
 mod suites;
 pub mod tickets;
 
@@ -26,7 +27,8 @@ use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor, TlsStream, server};
 use self::certificate::LoadedCertificate;
 use self::clients::{ClientCertificate, Clients, Rules};
 use self::resolver::Resolver;
-use self::tickets::{TicketKeys, Tickets};
+use self::secrets::Secrets;
+use self::tickets::Tickets;
 use crate::config::{Cipher, TlsVersion, UnknownName};
 
 /// What may wait inside rustls for the socket, per connection: a tunnel's whole scratch buffer, encrypted, goes to the
@@ -63,7 +65,7 @@ pub struct Settings {
     /// What is spoken; `None` is all that longhaul knows.
     pub ciphers: Option<BTreeSet<Cipher>>,
     /// What tickets are encrypted with; `None` is keys of this process.
-    pub ticket_keys: Option<TicketKeys>,
+    pub ticket_keys: Option<Secrets>,
 }
 
 impl Settings {

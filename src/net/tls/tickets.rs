@@ -7,28 +7,19 @@
 //! ticket says when it was made, and is worth nothing after [`LIFETIME`].
 
 use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use rustls::crypto::aws_lc_rs as provider;
 use rustls::server::ProducesTickets;
 
-use super::certificate::{CertificateError, fault, read_file};
 use super::clients::Rules;
+use super::secrets::{SECRET_BYTES, Secrets};
 
 /// How long a session can be resumed.
 pub const LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
-/// Secrets in a file.
-const SECRETS_MAX: usize = 16;
-/// Of each secret.
-const SECRET_BYTES: usize = 48;
-/// A file that is larger holds something else.
-const FILE_BYTES_MAX: u64 = 1 << 20;
 /// What tells these keys from any others that may be derived from the same secret.
 const CONTEXT: &[u8] = b"longhaul session tickets 1";
 const NAME_BYTES: usize = 16;
@@ -52,59 +43,14 @@ impl Tickets {
     ///
     /// # Errors
     /// When the cryptography provider cannot derive keys.
-    pub fn shared(keys: &TicketKeys, rules: &Rules) -> Result<Tickets, rustls::Error> {
-        let derived: Result<Vec<Key>, _> = keys.0.iter().map(|secret| Key::derive(secret, rules)).collect();
+    pub fn shared(secrets: &Secrets, rules: &Rules) -> Result<Tickets, rustls::Error> {
+        let derived: Result<Vec<Key>, _> = secrets.iter().map(|secret| Key::derive(secret, rules)).collect();
         let keys = derived.map_err(|_| rustls::Error::General("ticket keys cannot be derived".into()))?;
         Ok(Tickets(Arc::new(Shared { keys })))
     }
 
     pub(super) fn producer(self) -> Arc<dyn ProducesTickets> {
         self.0
-    }
-}
-
-/// The secrets of a file, at least one; the first encrypts, all decrypt. Cheap to clone.
-#[derive(Clone, PartialEq)]
-pub struct TicketKeys(Arc<Vec<[u8; SECRET_BYTES]>>);
-
-impl fmt::Debug for TicketKeys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} secrets", self.0.len())
-    }
-}
-
-impl TicketKeys {
-    /// Those of a text file: one a line, 48 bytes in base64; empty lines and those that begin with `#` are none.
-    ///
-    /// # Errors
-    /// How the file is wrong, and what to do. What stands in it is never shown.
-    pub fn load(path: &Path) -> Result<TicketKeys, CertificateError> {
-        TicketKeys::parse(&read_file(path, FILE_BYTES_MAX)?)
-    }
-
-    fn parse(bytes: &[u8]) -> Result<TicketKeys, CertificateError> {
-        const REMEDY: &str =
-            "write one secret a line, 48 bytes in base64, as `openssl rand -base64 48` makes them";
-        let wrong = |message: String| CertificateError { in_key: false, message, remedy: REMEDY.into() };
-        let text = std::str::from_utf8(bytes).map_err(|error| fault(false, "this is not text", &error));
-        let text = text.map_err(|error| wrong(error.message))?;
-        let mut secrets = Vec::new();
-        for (index, line) in text.lines().map(str::trim).enumerate() {
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            let secret =
-                STANDARD.decode(line).ok().and_then(|bytes| <[u8; SECRET_BYTES]>::try_from(bytes).ok());
-            let Some(secret) = secret else {
-                return Err(wrong(format!("line {} of this file is no ticket key", index + 1)));
-            };
-            secrets.push(secret);
-        }
-        match secrets.len() {
-            0 => Err(wrong("no ticket key in this file".into())),
-            1..=SECRETS_MAX => Ok(TicketKeys(Arc::new(secrets))),
-            _ => Err(wrong(format!("more than {SECRETS_MAX} ticket keys in this file"))),
-        }
     }
 }
 
@@ -193,31 +139,27 @@ fn now() -> Option<u64> {
 mod tests {
     use super::*;
 
-    fn line(byte: u8) -> String {
-        STANDARD.encode([byte; SECRET_BYTES])
-    }
-
-    fn shared(lines: &[String], rules: &Rules) -> Arc<dyn ProducesTickets> {
-        let keys = TicketKeys::parse(lines.join("\n").as_bytes()).unwrap();
-        Tickets::shared(&keys, rules).unwrap().producer()
+    fn shared(secrets: &[u8], rules: &Rules) -> Arc<dyn ProducesTickets> {
+        let secrets = Secrets::from_iter(secrets.iter().map(|byte| [*byte; SECRET_BYTES]));
+        Tickets::shared(&secrets, rules).unwrap().producer()
     }
 
     #[test]
     fn machines_with_the_same_secrets_understand_each_other() {
         let rules = Rules::NONE;
-        let (one, other) = (shared(&[line(1), line(2)], &rules), shared(&[line(2), line(1)], &rules));
-        let stranger = shared(&[line(3)], &rules);
+        let (one, other) = (shared(&[1, 2], &rules), shared(&[2, 1], &rules));
+        let stranger = shared(&[3], &rules);
         let ticket = one.encrypt(b"a session").unwrap();
         assert_eq!(other.decrypt(&ticket).as_deref(), Some(&b"a session"[..]));
         assert_eq!(stranger.decrypt(&ticket), None);
         // After the first was taken out of the file.
-        assert_eq!(shared(&[line(2)], &rules).decrypt(&ticket), None);
+        assert_eq!(shared(&[2], &rules).decrypt(&ticket), None);
         assert_ne!(one.encrypt(b"a session").unwrap(), ticket);
     }
 
     #[test]
     fn a_ticket_that_was_touched_is_worth_nothing() {
-        let keys = shared(&[line(1)], &Rules::NONE);
+        let keys = shared(&[1], &Rules::NONE);
         let ticket = keys.encrypt(b"a session").unwrap();
         for index in 0..ticket.len() {
             let mut touched = ticket.clone();
@@ -243,23 +185,5 @@ mod tests {
         ] {
             assert_eq!(open(now), opens, "{now}");
         }
-    }
-
-    #[test]
-    fn files_of_secrets() {
-        let good = format!("# since Monday\n{}\n\n  {}\r\n", line(1), line(2));
-        assert_eq!(TicketKeys::parse(good.as_bytes()).unwrap().0.len(), 2);
-        let many = (0..17).map(line).collect::<Vec<_>>().join("\n");
-        for (text, message) in [
-            ("", "no ticket key in this file"),
-            ("# nothing\n", "no ticket key in this file"),
-            ("secret\n", "line 1 of this file is no ticket key"),
-            (&format!("{}\nAAAA\n", line(1)), "line 2 of this file is no ticket key"),
-            (&many, "more than 16 ticket keys in this file"),
-        ] {
-            assert_eq!(TicketKeys::parse(text.as_bytes()).unwrap_err().message, message);
-        }
-        assert!(TicketKeys::parse(&[0xff; 48]).unwrap_err().message.starts_with("this is not text"));
-        assert_eq!(format!("{:?}", TicketKeys::parse(good.as_bytes()).unwrap()), "2 secrets");
     }
 }

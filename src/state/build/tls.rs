@@ -10,7 +10,7 @@ use crate::net::tls::authorities::Authorities;
 use crate::net::tls::certificate::CertificateError;
 use crate::net::tls::clients::{Clients, Revoked};
 use crate::net::tls::connect::{self, Connector, Settings};
-use crate::net::tls::tickets::TicketKeys;
+use crate::net::tls::secrets::Secrets;
 
 /// What a listener's `tls` table amounts to. `None` when something cannot be used, which is added to `problems`.
 pub fn terminator(words: &Tls, problems: &mut Problems) -> Option<tls::Settings> {
@@ -20,7 +20,7 @@ pub fn terminator(words: &Tls, problems: &mut Problems) -> Option<tls::Settings>
         None => Some(None),
     };
     let ticket_keys = match &words.ticket_keys {
-        Some(path) => used(TicketKeys::load(&path.value), &path.place, problems).map(Some),
+        Some(path) => used(Secrets::load(&path.value), &path.place, problems).map(Some),
         None => Some(None),
     };
     Some(tls::Settings {
@@ -45,7 +45,11 @@ fn clients(words: &ClientCertificates, problems: &mut Problems) -> Option<Client
 }
 
 /// What came of loading, or a problem at its place.
-fn used<T>(loaded: Result<T, CertificateError>, place: &Place, problems: &mut Problems) -> Option<T> {
+pub(super) fn used<T>(
+    loaded: Result<T, CertificateError>,
+    place: &Place,
+    problems: &mut Problems,
+) -> Option<T> {
     match loaded {
         Ok(value) => Some(value),
         Err(error) => {

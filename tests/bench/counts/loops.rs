@@ -148,7 +148,7 @@ fn pool(name: &str, balance: &Balance, count: usize) {
     };
     let members = Members::new(balance, (0..count).map(member).collect());
     measure(&format!("pool, {name}, {} backends", thousands(count)), |round| {
-        let wish = Wish { key: Some(round as u64) };
+        let wish = Wish { key: Some(round as u64), ..Wish::default() };
         assert!(members.pick(black_box(wish), black_box(&mut Tried::default())).is_some());
     });
 }

@@ -78,7 +78,7 @@ async fn tickets_of_a_secret_are_good_until_it_leaves_the_file() {
     }
     fs::write(&keys, "secret\n").expect("a writable folder");
     let Reloaded::Rejected(problem) = proxy.reload().await else { panic!("this is no secret") };
-    assert!(problem.contains("line 1 of this file is no ticket key"), "{problem}");
+    assert!(problem.contains("line 1 of this file is no secret"), "{problem}");
     assert!(problem.contains("openssl rand -base64 48"), "{problem}");
 }
 
