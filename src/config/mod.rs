@@ -51,7 +51,7 @@ pub use balance::{Balance, Hash, HashKey, SameSite, Sticky};
 pub use condition::{Condition, Kind, ValueMatch};
 pub use diff::Change;
 pub use pattern::{Case, PATTERNS_MAX, Pattern};
-pub use pool::{Backend, BackendAddress, Health, HealthKind, Pool};
+pub use pool::{Backend, BackendAddress, Health, HealthKind, Pool, State};
 pub use problem::{Place, Problem, Problems, Severity, Sources};
 pub use route::{HostMatch, Match, OriginMatch, PathMatch, Route};
 pub use tls::{

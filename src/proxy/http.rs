@@ -39,7 +39,7 @@ pub async fn forward(
     if body.size_hint().lower().max(declared_length(&head.headers)) > bytes_max {
         return Err(Refusal::BodyTooLarge);
     }
-    let wish = pool.wish(&head, account.client());
+    let wish = pool.members.wish(&head, account.client());
     let (lease, stream) = retry::connect(pool, wish, client, &snapshot.config.tcp, &plane.metrics).await?;
     account.leased(&lease);
     if !body.is_end_stream() && !head.headers.contains_key(CONTENT_LENGTH) {
@@ -54,7 +54,7 @@ pub async fn forward(
         }
         stalled = progress.stalled(pool.response_timeout) => return Err(stalled),
     };
-    pool.remind(wish, &lease, response.headers_mut());
+    pool.members.remind(wish, &lease, response.headers_mut());
     relay(response, route, lease, account)
 }
 

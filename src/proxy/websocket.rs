@@ -60,7 +60,7 @@ pub async fn open(
     account: &mut Account,
 ) -> Result<Response<Body>, Refusal> {
     let client = handshake.caller.introduces(account.client());
-    let wish = route.pool.wish(&handshake.head, account.client());
+    let wish = route.pool.members.wish(&handshake.head, account.client());
     let (lease, stream) =
         retry::connect(&route.pool, wish, &client, &snapshot.config.tcp, &plane.metrics).await?;
     account.leased(&lease);
@@ -76,12 +76,12 @@ pub async fn open(
             return Err(Refusal::Answer(AnswerError::NotWebSocket));
         }
         Reply::Declined(mut response) => {
-            route.pool.remind(wish, &lease, response.headers_mut());
+            route.pool.members.remind(wish, &lease, response.headers_mut());
             return plain::relay(response, route, lease, account);
         }
     };
     let Switched { stream, early, answer, mut head } = switched;
-    route.pool.remind(wish, &lease, &mut head.headers);
+    route.pool.members.remind(wish, &lease, &mut head.headers);
     switch.set(Beginning {
         backend: Leg { stream, early, scanner: scanner(Side::Backend, &answer) },
         answer,

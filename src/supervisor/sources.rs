@@ -51,6 +51,7 @@ pub fn register(sources: Sources, workers: &[Worker]) {
         for backend in registry.backends() {
             let up = backend.health() == Health::Up;
             samples.backend(&backend.pool, &backend.label, up, backend.load());
+            samples.backend_state(&backend.pool, &backend.label, backend.standing.state());
         }
     });
 }

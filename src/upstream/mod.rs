@@ -4,6 +4,8 @@ pub mod backend;
 pub mod balance;
 pub mod handshake;
 pub mod health;
+pub mod members;
 pub mod pool;
 pub mod retry;
+pub mod standing;
 pub mod sticky;
