@@ -7,6 +7,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -60,12 +61,13 @@ pub async fn open(
     account: &mut Account,
 ) -> Result<Response<Body>, Refusal> {
     let client = handshake.caller.introduces(account.client());
-    let (lease, stream) = retry::connect(&route.pool, &client, &snapshot.config.tcp, &plane.metrics).await?;
+    let pool = snapshot.pool(route)?;
+    let (lease, stream) = retry::connect(pool, &client, &snapshot.config.tcp, &plane.metrics).await?;
     account.leased(&lease);
     handshake.head.method = Method::GET;
     handshake.offer.write(&mut handshake.head.headers);
     let request = Request::from_parts(handshake.head, Empty::new());
-    let deadline = route.pool.handshake_timeout;
+    let deadline = pool.handshake_timeout;
     let is_http2 = handshake.version == Version::HTTP_2;
     let switched = match offer(stream, &snapshot.config.limits, request, &handshake.offer, deadline).await? {
         Reply::Switched(switched) => switched,
@@ -85,6 +87,7 @@ pub async fn open(
         account: account.hand_over(),
         plane: plane.clone(),
         route: route.clone(),
+        deadline,
     });
     Ok(if is_http2 { connected(head) } else { switching(head, &handshake.offer) })
 }
@@ -137,7 +140,7 @@ impl Switch {
     /// Returns when a client has not taken its 101 for as long as a backend may take to make one.
     pub async fn overdue(&self) {
         self.0.made.notified().await;
-        let deadline = |beginning: &Beginning| beginning.route.pool.handshake_timeout;
+        let deadline = |beginning: &Beginning| beginning.deadline;
         let deadline = self.0.tunnel.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(deadline);
         sleep(deadline.unwrap_or_default()).await;
     }
@@ -153,6 +156,8 @@ pub struct Beginning {
     account: Account,
     plane: Arc<Plane>,
     route: Arc<Route>,
+    /// How long the client may take.
+    deadline: Duration,
 }
 
 impl Beginning {

@@ -209,8 +209,8 @@ fn renews_certificates(previous: &Snapshot, next: &Snapshot) -> bool {
         let settings = pool.tls.as_ref()?.settings();
         Some((settings.authorities.clone(), settings.certificate.clone()))
     };
-    let by_pools = next.pools.iter().any(|(name, pool)| {
-        let before = previous.pools.get(name).and_then(|before| files(before));
+    let by_pools = next.pools.iter().any(|pool| {
+        let before = previous.pools.get(&pool.name).and_then(|before| files(before));
         before.zip(files(pool)).is_some_and(|(before, now)| before != now)
     });
     by_listeners || by_pools
