@@ -60,6 +60,8 @@ pub enum Refusal {
     HandshakeLimit,
     /// Every backend of the pool is down.
     NoBackend,
+    /// Discovery has not found any backend of the pool yet.
+    NoBackendYet,
     /// A backend could not be reached.
     Unreachable(ConnectError),
     /// A backend accepted and then said nothing until the deadline.
@@ -136,7 +138,7 @@ impl Refusal {
             Refusal::Protocol => StatusCode::NOT_IMPLEMENTED,
             Refusal::NoRoute => StatusCode::NOT_FOUND,
             Refusal::Origin => StatusCode::FORBIDDEN,
-            Refusal::TunnelLimit | Refusal::HandshakeLimit | Refusal::NoBackend => {
+            Refusal::TunnelLimit | Refusal::HandshakeLimit | Refusal::NoBackend | Refusal::NoBackendYet => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Refusal::BackendTimeout
@@ -168,6 +170,7 @@ impl Refusal {
             Refusal::TunnelLimit => "tunnel_limit",
             Refusal::HandshakeLimit => "handshake_limit",
             Refusal::NoBackend => "no_backend",
+            Refusal::NoBackendYet => "no_backend_yet",
             Refusal::Unreachable(ConnectError::Refused) => "backend_refused",
             Refusal::Unreachable(ConnectError::Timeout) => "backend_connect_timeout",
             Refusal::Unreachable(ConnectError::Unreachable) => "backend_unreachable",
@@ -200,7 +203,7 @@ impl Refusal {
     pub fn retry_after_seconds(&self) -> Option<u32> {
         match self {
             Refusal::TunnelLimit => Some(5),
-            Refusal::HandshakeLimit | Refusal::NoBackend => Some(2),
+            Refusal::HandshakeLimit | Refusal::NoBackend | Refusal::NoBackendYet => Some(2),
             _ => None,
         }
     }
@@ -227,7 +230,9 @@ impl fmt::Display for Refusal {
             Refusal::Origin => f.write_str("WebSockets from this origin are not accepted here"),
             Refusal::TunnelLimit => f.write_str("too many connections are open; try again later"),
             Refusal::HandshakeLimit => f.write_str("too many connections are being opened; try again later"),
-            Refusal::NoBackend => f.write_str("no server is available; try again later"),
+            Refusal::NoBackend | Refusal::NoBackendYet => {
+                f.write_str("no server is available; try again later")
+            }
             Refusal::Unreachable(ConnectError::Timeout | ConnectError::TlsTimeout) => {
                 f.write_str("the server did not accept the connection in time")
             }
@@ -275,6 +280,8 @@ pub enum EndReason {
     HalfCloseTimeout,
     /// The process stopped, and `server.drain.deadline` had passed.
     DrainDeadline,
+    /// The backend was removed, and the `removal_grace` of its pool had passed.
+    BackendRemoved,
 }
 
 impl EndReason {
@@ -290,6 +297,7 @@ impl EndReason {
             EndReason::IdleTimeout => "idle_timeout",
             EndReason::HalfCloseTimeout => "half_close_timeout",
             EndReason::DrainDeadline => "drain_deadline",
+            EndReason::BackendRemoved => "backend_removed",
         }
     }
 }

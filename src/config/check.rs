@@ -4,8 +4,9 @@
 //! does: one round of corrections must be enough. A table that is wrong in itself still counts as there for
 //! those that refer to it. Files named here are not opened: that is for whoever loads them.
 
+mod discovery;
 mod listeners;
-mod pools;
+pub(super) mod pools;
 mod tls;
 
 use std::collections::HashMap;

@@ -75,6 +75,10 @@ pub const HALF_CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 pub const BALANCE: Balance = Balance::LeastConnections;
 /// `pools.NAME.backends`: the weight of a backend that is only an address.
 pub const WEIGHT: u32 = 1;
+/// `pools.NAME.discovery.backends_max`: more than a DNS answer holds, less than what would slow a choice down.
+pub const DISCOVERY_BACKENDS_MAX: usize = 1_000;
+/// `pools.NAME.discovery.removal_grace`: time for a list to be corrected before anybody is cut off.
+pub const REMOVAL_GRACE: Option<Duration> = Some(Duration::from_secs(10 * 60));
 /// `pools.NAME.tls.verify`
 pub const VERIFY: Verify = Verify::Full;
 /// `pools.NAME.health.interval`

@@ -251,8 +251,10 @@ words! {
     struct PoolWords = "`[pools.NAME]`" {
         /// `"least-connections"` or `"round-robin"`; default least-connections.
         optional balance: Balance,
-        /// The backends, at least one: `"host:port"`, `"unix:/path"`, or a table with a weight.
-        required backends: List<BackendWords, 1>,
+        /// The backends, at least one: `"host:port"`, `"unix:/path"`, or a table with a weight; absent: `discovery`.
+        optional backends: List<BackendWords, 1>,
+        /// Who names the backends, where `backends` is absent.
+        optional discovery: DiscoveryWords,
         /// TLS towards the backends; absent: plain text.
         optional tls: PoolTlsWords,
         /// The PROXY header that tells backends of the client, `"v1"` or `"v2"`; absent: none is sent.
@@ -283,6 +285,20 @@ words! {
         optional verify: Verify,
         /// The oldest version that is spoken, `"1.2"` or `"1.3"`; default 1.2.
         optional min_version: TlsVersion,
+    }
+}
+
+words! {
+    /// `pools.NAME.discovery`
+    struct DiscoveryWords = "`pools.NAME.discovery`" {
+        /// Who names the backends: `"file"` is a list in a file, which is watched.
+        required kind: SourceKind,
+        /// The TOML file of the list, `backends = [ … ]`; relative to this file; required with `"file"`.
+        optional path: FilePath,
+        /// Backends at most, 1 to 10,000; default 1,000.
+        optional backends_max: Number<1, 10_000>,
+        /// How long tunnels stay on a backend that is no longer named, up to 7d, or `"off"`: for ever; default 10m.
+        optional removal_grace: Off<Delay>,
     }
 }
 
@@ -337,6 +353,13 @@ impl Word for BackendWords {
     }
 }
 
+/// `pools.NAME.discovery.kind`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceKind {
+    /// A list in a file.
+    File,
+}
+
 /// `pools.NAME.health.kind`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProbeKind {
@@ -370,6 +393,7 @@ choices!(Cipher {
 });
 choices!(Verify { "full" => Self::Full, "none" => Self::None, });
 choices!(Version { "v1" => Self::V1, "v2" => Self::V2, });
+choices!(SourceKind { "file" => Self::File, });
 choices!(ProbeKind { "tcp" => Self::Tcp, "http" => Self::Http, });
 choices!(LogFormat { "json" => Self::Json, "text" => Self::Text, });
 choices!(LogLevel {

@@ -18,8 +18,10 @@ mod broken;
 pub mod check;
 pub mod defaults;
 pub mod diff;
+pub mod discovery;
 pub mod file;
 mod include;
+pub mod list;
 pub mod load;
 mod pool;
 pub mod problem;
@@ -45,6 +47,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use diff::Change;
+pub use discovery::Discovery;
 pub use pool::{Backend, BackendAddress, Balance, Health, HealthKind, Pool};
 pub use problem::{Place, Problem, Problems, Severity, Sources};
 pub use route::{HostMatch, OriginMatch, PathMatch, Route};

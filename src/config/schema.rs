@@ -174,6 +174,11 @@ mod tests {
             ("\nbackends = [{ address = \"a:1\", ", defaults(backend), ", "),
             (" }]\ntls = { ", defaults(&pool["properties"]["tls"]), ", "),
             (" }\nhealth = { kind = \"tcp\", ", defaults(&pool["properties"]["health"]), ", "),
+            (
+                " }\n[pools.b]\ndiscovery = { kind = \"file\", path = \"a\", ",
+                defaults(&pool["properties"]["discovery"]),
+                ", ",
+            ),
         ];
         let drain = defaults(&at("server")["properties"]["drain"]).join(", ");
         let config = |write: bool| {

@@ -4,6 +4,7 @@
 //! What the new configuration leaves as it was is taken over from the old snapshot: a changed pool re-makes itself, and
 //! nothing else.
 
+pub mod pool;
 mod tls;
 
 use std::collections::HashMap;
@@ -20,14 +21,12 @@ use crate::net::tls::{Settings, Terminator};
 use crate::route::Table;
 use crate::telemetry::Metrics;
 use crate::tunnel::Terms;
-use crate::upstream::backend::Health;
-use crate::upstream::balance::Balancer;
-use crate::upstream::pool::{Member, Pool};
+use crate::upstream::pool::Pool;
 
 /// Builds the snapshot of `config`, the one after `previous`.
 ///
 /// # Errors
-/// Every certificate, key and authority that cannot be used, each at its place in the file.
+/// Every certificate, key, authority and list of backends that cannot be used, each at its place in the file.
 pub fn build(
     config: Arc<Config>,
     previous: Option<&Snapshot>,
@@ -127,25 +126,10 @@ impl Builder<'_> {
         {
             return Some(before.clone());
         }
-        let name: Arc<str> = Arc::from(name);
-        // Without probes nothing would ever find an unknown backend to be up.
-        let initial = if words.health.is_some() { Health::Unknown } else { Health::Up };
-        let member = |backend: &config::Backend| Member {
-            backend: self.registry.backend(&name, &backend.address.value, initial),
-            weight: backend.weight,
-        };
-        let members: Vec<_> = words.backends.iter().map(member).collect();
-        Some(Arc::new(Pool {
-            balancer: Balancer::new(words.balance, members.len()),
-            members,
-            tls,
-            proxy_protocol: words.proxy_protocol,
-            health: words.health.clone(),
-            connect_timeout: words.connect_timeout,
-            handshake_timeout: words.handshake_timeout,
-            response_timeout: words.response_timeout,
-            name,
-        }))
+        let words_before = self.previous.and_then(|previous| previous.config.pools.get(name));
+        let before = words_before.zip(before.map(|pool| &**pool));
+        let backends = pool::backends(words, before, problems)?;
+        Some(pool::assemble(words, Arc::from(name), tls, backends, self.registry))
     }
 
     fn route(&self, words: &config::Route, pool: PoolIndex) -> Arc<Route> {

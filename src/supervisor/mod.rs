@@ -4,6 +4,8 @@
 //! [`Supervisor::start`] builds the snapshot, binds every socket and only then starts threads: whatever can fail has
 //! failed before anything is served. [`Supervisor::run`] reloads when it is asked to, and drains when it is told to stop.
 
+mod discovery;
+mod leaving;
 mod limits;
 mod listeners;
 mod probes;
@@ -37,6 +39,7 @@ use crate::telemetry::export::Exporter;
 use crate::telemetry::log::{Control, Sink};
 use crate::tunnel::sessions::Sessions;
 
+use self::discovery::Discovery;
 use self::listeners::Listeners;
 use self::probes::Probes;
 use self::reload::Status;
@@ -63,6 +66,7 @@ pub struct Supervisor {
     phase: PhaseSender,
     listeners: Listeners,
     probes: Probes,
+    discovery: Discovery,
     /// A worker ends when nobody can send it connections any more; until the end, this can.
     workers: Vec<Worker>,
     log: Control,
@@ -130,6 +134,7 @@ impl Supervisor {
         let connections = Permits::new(bounds.connections_max);
         let (phase, phase_receiver) = phases();
         let (probes, readiness) = Probes::start(&snapshot, &metrics);
+        let discovery = Discovery::start(&snapshot, &metrics);
         let plane = Arc::new(Plane {
             snapshot: ArcSwap::from_pointee(snapshot),
             access: AccessLog::new(sink.clone()),
@@ -145,7 +150,8 @@ impl Supervisor {
         let (watched, watched_receiver) = channel::channel(config.watched.clone());
         // A pipe can be read only once.
         if path.as_ref().is_some_and(|path| fs::metadata(path).map_or(true, |found| found.is_file())) {
-            tokio::spawn(watch::run(watched_receiver, order.clone()));
+            let reload = || Reload { asker: Asker::Watch, reply: None };
+            tokio::spawn(watch::run(watched_receiver, order.clone(), reload));
         }
         let sources = Sources {
             plane: plane.clone(),
@@ -153,6 +159,7 @@ impl Supervisor {
             connections: connections.clone(),
             readiness: readiness.clone(),
             status: status.clone(),
+            discovery: discovery.status(),
             sink: sink.clone(),
         };
         sources::register(sources, &workers);
@@ -178,6 +185,7 @@ impl Supervisor {
             phase,
             listeners,
             probes,
+            discovery,
             workers,
             log,
             status,
@@ -196,6 +204,10 @@ impl Supervisor {
                 _ = signals.reload.recv() => Reload { asker: Asker::Signal, reply: None },
                 // Without a file and an admin address nobody can order anything.
                 Some(order) = self.orders.recv() => order,
+                event = self.discovery.next() => {
+                    self.attend(event);
+                    continue;
+                }
             };
             // What it waits for is the reading of files, which may be on a disk that does not answer; nothing has changed
             // until that has ended.
@@ -220,6 +232,7 @@ impl Supervisor {
                 self.cut().await
             }
         };
+        self.discovery.stop().await;
         self.probes.stop().await;
         match stopped {
             Stopped::Drained => tracing::info!("stopped: everything had ended"),

@@ -13,8 +13,10 @@ use crate::proto::proxy_header::Version;
 pub struct Pool {
     /// The pool's name.
     pub name: Arc<str>,
-    /// Never empty.
+    /// Empty only as long as discovery has found none.
     pub members: Vec<Member>,
+    /// What the members were made of.
+    pub backends: Arc<[config::Backend]>,
     /// How they are spoken to; `None` is plain text.
     pub tls: Option<Connector>,
     /// The PROXY header that each connection begins with. Such a connection belongs to one client: it must never carry a

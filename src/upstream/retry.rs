@@ -12,7 +12,8 @@ use crate::telemetry::Metrics;
 /// A connection to a backend of `pool`, and the lease on it. `client` is for whom, for pools whose backends are told.
 ///
 /// # Errors
-/// [`Refusal::NoBackend`] when none may be picked, else what the last one tried said.
+/// [`Refusal::NoBackend`] when none may be picked, [`Refusal::NoBackendYet`] when there is none, else what the last one
+/// tried said.
 pub async fn connect(
     pool: &Pool,
     client: &Header,
@@ -22,7 +23,7 @@ pub async fn connect(
     let way =
         Way { hello: pool.proxy_protocol.map(|version| client.write(version)), tls: pool.tls.as_ref(), tcp };
     let mut tried = Tried::default();
-    let mut failure = Refusal::NoBackend;
+    let mut failure = if pool.members.is_empty() { Refusal::NoBackendYet } else { Refusal::NoBackend };
     while let Some(lease) = pool.pick(&mut tried) {
         let backend = lease.backend();
         match dial::connect(&backend.address, &way, pool.connect_timeout).await {

@@ -174,6 +174,8 @@ async fn the_configurations_that_come_with_it_start() {
     assert!(files.len() >= 2, "{files:?}");
     let secrets = pki.path().join("tickets.keys");
     fs::write(&secrets, "A".repeat(64)).expect("a writable folder");
+    let list = pki.path().join("listed.backends.toml");
+    fs::write(&list, "backends = []\n").expect("a writable folder");
     let backend = Backend::echo("app").await;
     for file in files {
         let mut text = String::new();
@@ -184,6 +186,9 @@ async fn the_configurations_that_come_with_it_start() {
                 Some(("cert", _)) => text += &format!("cert = \"{}\"", certificate.cert.display()),
                 Some(("crl", _)) => text += &format!("crl = \"{}\"", pki.revoke(&[]).display()),
                 Some(("ticket_keys", _)) => text += &format!("ticket_keys = \"{}\"", secrets.display()),
+                Some(("path", path)) if path.contains("backends.toml") => {
+                    text += &format!("path = \"{}\"", list.display())
+                }
                 Some(("key", _)) => text += &format!("key = \"{}\"", certificate.key.display()),
                 _ if line.contains("{ cert = ") => text += &format!("{},", certificate.entry()),
                 _ => text += line,

@@ -6,6 +6,7 @@ mod backend_tls;
 mod check;
 mod cli;
 mod demo;
+mod discovery;
 mod endings;
 mod framing;
 mod fuzz;

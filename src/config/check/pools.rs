@@ -2,8 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::discovery::discovery;
 use super::{Unique, all, free_name, pem, unix_path};
-use crate::config::file::{BackendWords, HealthWords, PoolTlsWords, PoolWords, ProbeKind, Verify};
+use crate::config::file::{
+    BackendWords, DiscoveryWords, HealthWords, PoolTlsWords, PoolWords, ProbeKind, Verify,
+};
 use crate::config::problem::{nearest, one_of, shown};
 use crate::config::reader::{Found, Reader};
 use crate::config::words::{List, Named};
@@ -29,7 +32,12 @@ pub fn pools(words: Found<Named<PoolWords>>, reader: &mut Reader) -> Option<BTre
 }
 
 fn pool(name: At<String>, words: PoolWords, reader: &mut Reader) -> Option<Pool> {
-    let backends = backends(words.backends, reader);
+    let backends = backends(words.backends, &words.discovery, &name, reader);
+    let discovery = match words.discovery.optional() {
+        Some(Some(words)) => discovery(&name.value, words, reader).map(Some),
+        Some(None) => Some(None),
+        None => None,
+    };
     let proxy_protocol = words.proxy_protocol.optional();
     let tls = match words.tls.optional() {
         Some(Some(At { value, place })) => {
@@ -50,6 +58,7 @@ fn pool(name: At<String>, words: PoolWords, reader: &mut Reader) -> Option<Pool>
         name,
         balance: words.balance.or(defaults::BALANCE)?,
         backends: backends?,
+        discovery: discovery?,
         tls: tls?,
         proxy_protocol: proxy_protocol?.map(|version| version.value),
         health: health?,
@@ -59,7 +68,35 @@ fn pool(name: At<String>, words: PoolWords, reader: &mut Reader) -> Option<Pool>
     })
 }
 
-fn backends(words: Found<List<BackendWords, 1>>, reader: &mut Reader) -> Option<Vec<Backend>> {
+/// The backends that the pool lists: none where somebody else names them.
+fn backends(
+    words: Found<List<BackendWords, 1>>,
+    discovery: &Found<DiscoveryWords>,
+    name: &At<String>,
+    reader: &mut Reader,
+) -> Option<Vec<Backend>> {
+    match (&words, discovery) {
+        (Found::Absent, Found::Absent) => {
+            let message = format!("`[pools.{}]` has no `backends`", shown(&name.value));
+            let remedy = "add `backends`: the backends, at least one, or `discovery`: who names them";
+            reader.report_missing(&name.place, message, remedy);
+            None
+        }
+        (Found::Absent, _) => Some(Vec::new()),
+        (_, Found::Absent) => listed(words, reader),
+        _ => {
+            let place = discovery.place().or(words.place()).unwrap_or(&name.place).clone();
+            reader.report(&place, "a pool with `backends` has no `discovery`", "remove one of them");
+            None
+        }
+    }
+}
+
+/// The entries of a list of backends.
+pub fn listed<const MIN: usize>(
+    words: Found<List<BackendWords, MIN>>,
+    reader: &mut Reader,
+) -> Option<Vec<Backend>> {
     let mut addresses: Unique<BackendAddress> = Unique::default();
     all(words.written()?.value.0.into_iter().map(|entry| {
         let BackendWords(words) = entry.value;
@@ -81,7 +118,7 @@ fn backends(words: Found<List<BackendWords, 1>>, reader: &mut Reader) -> Option<
 }
 
 /// TLS needs a name, and a path is none.
-fn report_nameless(backends: &[Backend], tls: &PoolTls, reader: &mut Reader) {
+pub fn report_nameless(backends: &[Backend], tls: &PoolTls, reader: &mut Reader) {
     let is_unix = |backend: &&Backend| matches!(backend.address.value, BackendAddress::Unix(_));
     if tls.server_name.is_none()
         && let Some(backend) = backends.iter().find(is_unix)

@@ -171,6 +171,7 @@ fn pool(name: &str, balance: Balance, members: usize) {
         proxy_protocol: None,
         name: Arc::from("pool"),
         members: (0..members).map(member).collect(),
+        backends: Arc::from([]),
         balancer: Balancer::new(balance, members),
         health: None,
         tls: None,
