@@ -175,7 +175,7 @@ mod tests {
             (" }]\ntls = { ", defaults(&pool["properties"]["tls"]), ", "),
             (" }\nhealth = { kind = \"tcp\", ", defaults(&pool["properties"]["health"]), ", "),
             (
-                " }\n[pools.b]\ndiscovery = { kind = \"file\", path = \"a\", ",
+                " }\n[pools.b]\ndiscovery = { kind = \"dns\", name = \"a\", port = 1, ",
                 defaults(&pool["properties"]["discovery"]),
                 ", ",
             ),

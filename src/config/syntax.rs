@@ -6,7 +6,7 @@
 
 mod address;
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 use toml::Spanned;
@@ -44,6 +44,14 @@ pub struct FilePath(pub String);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerName(pub String);
 
+/// A name that is looked up in DNS: whole, in lower case, without its last dot; never an IP address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsName(pub String);
+
+/// A server that answers questions of DNS, on port 53 unless another one is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsServer(pub SocketAddr);
+
 /// What a probe asks for: a path, perhaps with a query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProbePath(pub String);
@@ -75,6 +83,8 @@ text_words! {
     Name = "a name", name;
     FilePath = "a path", file_path;
     ServerName = "a name such as chat.example.com", server_name;
+    DnsName = "a name such as chat.example.com", dns_name;
+    DnsServer = "an IP address such as 10.0.0.2, or 10.0.0.2:53", dns_server;
     ProbePath = "a path that begins with /", probe_path;
     SocketAddr = "an IP address and a port", socket_address;
     ListenAddress = "an IP address and a port, or a unix socket", listen_address;
@@ -128,6 +138,28 @@ fn server_name(text: &str) -> Result<ServerName, Wrong> {
     }
     only_host(text)?;
     Ok(ServerName(without_brackets(&host_name(text)?).to_owned()))
+}
+
+fn dns_name(text: &str) -> Result<DnsName, Wrong> {
+    only_host(text)?;
+    let name = host_name(text)?;
+    if without_brackets(&name).parse::<IpAddr>().is_ok() {
+        return wrong(text, "is an address, which is not looked up", "write it in `backends`");
+    }
+    Ok(DnsName(name))
+}
+
+fn dns_server(text: &str) -> Result<DnsServer, Wrong> {
+    const PORT: u16 = 53;
+    let ip = without_brackets(text).parse::<IpAddr>().map(|ip| SocketAddr::new(ip, PORT));
+    match ip.or_else(|_| text.parse::<SocketAddr>()) {
+        Ok(address) if address.port() != 0 => Ok(DnsServer(address)),
+        _ => wrong(
+            text,
+            "is not the address of a server",
+            "write an IP address, or one and a port, such as \"10.0.0.2:53\"",
+        ),
+    }
 }
 
 /// Refuses what is more than a host, or an IPv6 address that could be.

@@ -133,8 +133,9 @@ impl Supervisor {
         let bounds = limits::derive(&config.limits, descriptors);
         let connections = Permits::new(bounds.connections_max);
         let (phase, phase_receiver) = phases();
-        let (probes, readiness) = Probes::start(&snapshot, &metrics);
-        let discovery = Discovery::start(&snapshot, &metrics);
+        let (probes, readiness, unready) = Probes::start(&snapshot, &metrics);
+        let discovery = Discovery::start(&snapshot, &metrics, &unready);
+        drop(unready);
         let plane = Arc::new(Plane {
             snapshot: ArcSwap::from_pointee(snapshot),
             access: AccessLog::new(sink.clone()),

@@ -114,7 +114,7 @@ impl Supervisor {
             tracing::error!(%error, "a new listener cannot be served");
         }
         self.listeners.close_removed(&snapshot);
-        self.discovery.update(&snapshot);
+        self.discovery.update(&snapshot, None);
         self.discovery.note_change(&previous, &snapshot);
         // What only it held is gone before it is asked what is still there.
         drop(previous);
@@ -133,7 +133,7 @@ impl Supervisor {
         self.connections.set_max(bounds.connections_max);
         self.plane.tunnels.set_max(bounds.tunnels_max);
         self.plane.handshakes.set_max(snapshot.config.limits.handshakes_max);
-        self.probes.update(snapshot);
+        self.probes.update(snapshot, None);
         self.log.apply(&snapshot.config.log);
         self.registry
             .retain_tickets(|name| snapshot.listeners.iter().any(|listener| *listener.name == *name));

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::discovery::discovery;
 use super::{Unique, all, free_name, pem, unix_path};
+use crate::config::discovery::{Discovery, Source};
 use crate::config::file::{
     BackendWords, DiscoveryWords, HealthWords, PoolTlsWords, PoolWords, ProbeKind, Verify,
 };
@@ -51,6 +52,7 @@ fn pool(name: At<String>, words: PoolWords, reader: &mut Reader) -> Option<Pool>
         Some(None) => Some(None),
         None => None,
     };
+    let tls = tls.and_then(|tls| named_by(tls, discovery.as_ref()?.as_ref(), reader));
     if let (Some(backends), Some(Some(tls))) = (&backends, &tls) {
         report_nameless(backends, &tls.value, reader);
     }
@@ -115,6 +117,32 @@ pub fn listed<const MIN: usize>(
         }
         Some(Backend { address, weight: words.weight.or(defaults::WEIGHT)? })
     }))
+}
+
+/// Whoever is found by a name shows a certificate for it: the addresses that it has today are nobody's name. The targets of
+/// services are no names to go by either, because whoever forges an answer chooses them (RFC 6125 1.8).
+fn named_by(
+    tls: Option<At<PoolTls>>,
+    discovery: Option<&Discovery>,
+    reader: &mut Reader,
+) -> Option<Option<At<PoolTls>>> {
+    let Some(mut tls) = tls else { return Some(None) };
+    match discovery.map(|discovery| &discovery.source) {
+        Some(Source::Dns { name, .. }) => {
+            tls.value.server_name.get_or_insert_with(|| name.clone());
+        }
+        Some(Source::Srv { .. }) if tls.value.server_name.is_none() && tls.value.trust != Trust::Anyone => {
+            let remedy = "add the name that their certificates are for, `server_name`";
+            reader.report_missing(
+                &tls.place,
+                "TLS to services that DNS names has no name to ask for",
+                remedy,
+            );
+            return None;
+        }
+        _ => {}
+    }
+    Some(Some(tls))
 }
 
 /// TLS needs a name, and a path is none.

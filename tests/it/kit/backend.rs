@@ -144,16 +144,22 @@ impl Backend {
 
     /// A backend that accepts every handshake, sends its `name` as the first message, and echoes.
     pub async fn echo(name: &str) -> Backend {
+        Backend::echo_on(TcpListener::bind("127.0.0.1:0").await.expect("a free port"), name)
+    }
+
+    /// The same on a socket that the test has bound.
+    pub fn echo_on(listener: TcpListener, name: &str) -> Backend {
         let name: Arc<str> = name.into();
-        Backend::calls(move |call| {
+        Backend::on(listener, move |mut stream| {
             let name = name.clone();
             async move {
-                let mut socket = call.accept("").await;
-                socket.send(&Message::text(&name)).await;
-                socket.echo().await;
+                if let Some(head) = Head::read(&mut stream).await {
+                    let mut socket = Call { stream, head }.accept("").await;
+                    socket.send(&Message::text(&name)).await;
+                    socket.echo().await;
+                }
             }
         })
-        .await
     }
 
     /// How many connections it has accepted.
