@@ -150,6 +150,7 @@
 //! | the answer to a PING | `limits.http2_ping_timeout` | the connection is cut |
 //! | streams reset before their answer | 200 more than were answered; 20 before they were looked at | the connection is cut |
 //! | connections to backends for one request | 4, each `connect_timeout`, TLS included | 502, 504 |
+//! | connections to one backend from one source address | the ports of `net.ipv4.ip_local_port_range` | the next of `source_addresses`; then 503 |
 //! | a backend's answer | `handshake_timeout`, `response_timeout` | 504 |
 //! | silence in a tunnel, or in an answer's body | the route's `idle_timeout` | it is ended |
 //! | bytes kept by a tunnel | 60 KiB a direction | nothing more is read |

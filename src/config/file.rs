@@ -12,7 +12,7 @@ use toml::de::DeValue;
 
 use super::reader::{Found, Reader, Word, words};
 use super::shape::Shape;
-use super::syntax::{AdminAddress, DnsName, DnsServer, FilePath, Name, ProbePath, ServerName};
+use super::syntax::{AdminAddress, DnsName, DnsServer, FilePath, Name, ProbePath, ServerName, SourceAddress};
 use super::units::{Delay, IdleTimeout, KernelTimer, Size, Timeout};
 use super::words::{Auto, List, Named, Number, Off, choices};
 use super::{
@@ -259,6 +259,8 @@ words! {
         optional tls: PoolTlsWords,
         /// The PROXY header that tells backends of the client, `"v1"` or `"v2"`; absent: none is sent.
         optional proxy_protocol: Version,
+        /// The addresses of this machine that connections to the backends come from, in turn; absent: the kernel's choice.
+        optional source_addresses: List<SourceAddress, 1>,
         /// How backends are probed; absent: not at all.
         optional health: HealthWords,
         /// From the first packet to an established connection, up to 7d; default 2s.

@@ -1,6 +1,7 @@
 //! A pool: its backends, and how to choose, reach and probe them.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ pub struct Pool {
     pub tls: Option<At<PoolTls>>,
     /// The PROXY header that each connection begins with; `None` sends none.
     pub proxy_protocol: Option<proxy_header::Version>,
+    /// Where connections to the backends come from, in turn, each of them once; a family without any leaves it to the kernel.
+    pub source_addresses: Vec<IpAddr>,
     /// `None` never probes: backends count as up.
     pub health: Option<Health>,
     /// From the first packet to an established connection, TLS included, for each backend tried.

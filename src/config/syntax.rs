@@ -48,6 +48,10 @@ pub struct ServerName(pub String);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DnsName(pub String);
 
+/// An address of this machine that connections may come from: IPv6 without brackets, never IPv4-mapped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceAddress(pub IpAddr);
+
 /// A server that answers questions of DNS, on port 53 unless another one is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DnsServer(pub SocketAddr);
@@ -84,6 +88,7 @@ text_words! {
     FilePath = "a path", file_path;
     ServerName = "a name such as chat.example.com", server_name;
     DnsName = "a name such as chat.example.com", dns_name;
+    SourceAddress = "an IP address", source_address;
     DnsServer = "an IP address such as 10.0.0.2, or 10.0.0.2:53", dns_server;
     ProbePath = "a path that begins with /", probe_path;
     SocketAddr = "an IP address and a port", socket_address;
@@ -147,6 +152,16 @@ fn dns_name(text: &str) -> Result<DnsName, Wrong> {
         return wrong(text, "is an address, which is not looked up", "write it in `backends`");
     }
     Ok(DnsName(name))
+}
+
+fn source_address(text: &str) -> Result<SourceAddress, Wrong> {
+    match without_brackets(text).parse::<IpAddr>() {
+        Ok(address) if address.is_unspecified() || address.is_multicast() => {
+            wrong(text, "is nobody's address", "write an address of this machine")
+        }
+        Ok(address) => Ok(SourceAddress(address.to_canonical())),
+        Err(_) => wrong(text, "is not an IP address", "write an address of this machine, without a port"),
+    }
 }
 
 fn dns_server(text: &str) -> Result<DnsServer, Wrong> {

@@ -8,5 +8,6 @@ pub mod http2;
 pub mod listening;
 pub mod proxy_header;
 pub mod socket;
+pub mod source;
 pub mod stream;
 pub mod tls;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::backend::{Backend, Health, Lease};
 use super::balance::Balancer;
 use crate::config;
+use crate::net::source::Sources;
 use crate::net::tls::connect::Connector;
 use crate::proto::proxy_header::Version;
 
@@ -22,6 +23,8 @@ pub struct Pool {
     /// The PROXY header that each connection begins with. Such a connection belongs to one client: it must never carry a
     /// request of another.
     pub proxy_protocol: Option<Version>,
+    /// Where connections to them come from.
+    pub sources: Sources,
     /// How one is chosen.
     pub balancer: Balancer,
     /// How members are probed; `None` takes them to be up.

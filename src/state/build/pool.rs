@@ -6,6 +6,7 @@ use super::super::Snapshot;
 use super::super::registry::Registry;
 use crate::config::discovery::Source;
 use crate::config::{self, Problems, list};
+use crate::net::source::Sources;
 use crate::net::tls::connect::Connector;
 use crate::upstream::backend::Health;
 use crate::upstream::balance::Balancer;
@@ -61,6 +62,7 @@ pub fn assemble(
         backends,
         tls,
         proxy_protocol: words.proxy_protocol,
+        sources: Sources::new(&words.source_addresses),
         health: words.health.clone(),
         connect_timeout: words.connect_timeout,
         handshake_timeout: words.handshake_timeout,

@@ -172,6 +172,7 @@ fn pool(name: &str, balance: Balance, members: usize) {
         name: Arc::from("pool"),
         members: (0..members).map(member).collect(),
         backends: Arc::from([]),
+        sources: longhaul::net::source::Sources::default(),
         balancer: Balancer::new(balance, members),
         health: None,
         tls: None,
