@@ -1,6 +1,7 @@
 //! What holds when a key is not written. `config/full.toml` shows every one of these; a test holds it to
 //! them.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::file::Verify;
@@ -86,6 +87,12 @@ pub const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(4);
 pub const CONNECTION_AGE_MAX: Duration = Duration::from_secs(5 * 60);
 /// `pools.NAME.health.interval`
 pub const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
+/// `pools.NAME.health.interval_down`: a backend that is back is wanted at once.
+pub const HEALTH_INTERVAL_DOWN: Duration = Duration::from_secs(1);
+/// `pools.NAME.health.status`
+pub const HEALTH_STATUSES: RangeInclusive<u16> = 200..=399;
+/// `pools.NAME.health.body_bytes_max`
+pub const HEALTH_BODY_BYTES_MAX: usize = 64 * 1024;
 /// `pools.NAME.health.timeout`
 pub const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 /// `pools.NAME.health.rise`

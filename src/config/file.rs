@@ -4,17 +4,19 @@
 //! here; [`check`](super::check) fills in the [`defaults`](super::defaults) and compares tables with each
 //! other.
 
+mod health;
+
 use std::net::SocketAddr;
 
 use ipnet::IpNet;
 use toml::Spanned;
 use toml::de::DeValue;
 
+pub use self::health::{HealthWords, ProbeKind, ProbeMethod};
 use super::reader::{Found, Reader, Word, words};
 use super::shape::Shape;
 use super::syntax::{
-    AdminAddress, CookieName, FieldName, FilePath, MethodName, Name, ParameterName, ProbePath, ServerName,
-    Subprotocol,
+    AdminAddress, CookieName, FieldName, FilePath, MethodName, Name, ParameterName, ServerName, Subprotocol,
 };
 use super::units::{Delay, IdleTimeout, KernelTimer, Size, Timeout};
 use super::words::{Auto, Entries, List, Named, Number, Off, choices};
@@ -320,24 +322,6 @@ words! {
 }
 
 words! {
-    /// `pools.NAME.health`
-    struct HealthWords = "`pools.NAME.health`" {
-        /// What a probe does: `"tcp"` connects, `"http"` asks for a path.
-        required kind: ProbeKind,
-        /// What an HTTP probe asks for; required with `"http"`, refused with `"tcp"`.
-        optional path: ProbePath,
-        /// From the end of one probe to the start of the next, up to 7d; default 5s.
-        optional interval: Timeout,
-        /// How long one probe may take, up to 7d; default 2s.
-        optional timeout: Timeout,
-        /// Successes in a row until a backend is up, 1 to 100; default 2.
-        optional rise: Number<1, 100>,
-        /// Failures in a row until a backend is down, 1 to 100; default 3.
-        optional fall: Number<1, 100>,
-    }
-}
-
-words! {
     /// An entry of `backends` that is a table.
     struct WeightedBackendWords = "a backend" {
         /// `IP:port`, `name:port`, or `unix:` and the path of a socket.
@@ -370,15 +354,6 @@ impl Word for BackendWords {
     }
 }
 
-/// `pools.NAME.health.kind`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProbeKind {
-    /// Connects.
-    Tcp,
-    /// Asks for a path.
-    Http,
-}
-
 /// `pools.NAME.tls.verify`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verify {
@@ -404,7 +379,6 @@ choices!(Cipher {
 choices!(Verify { "full" => Self::Full, "none" => Self::None, });
 choices!(Kind { "websocket" => Self::WebSocket, "http" => Self::Http, });
 choices!(Version { "v1" => Self::V1, "v2" => Self::V2, });
-choices!(ProbeKind { "tcp" => Self::Tcp, "http" => Self::Http, });
 choices!(LogFormat { "json" => Self::Json, "text" => Self::Text, });
 choices!(LogLevel {
     "error" => Self::Error,

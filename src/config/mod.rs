@@ -20,6 +20,7 @@ mod condition;
 pub mod defaults;
 pub mod diff;
 pub mod file;
+mod health;
 mod include;
 pub mod load;
 mod pattern;
@@ -48,8 +49,9 @@ use ipnet::IpNet;
 
 pub use condition::{Condition, Kind, ValueMatch};
 pub use diff::Change;
+pub use health::{BodyMatch, Health, HealthKind, HttpProbe, ProbeTarget, Statuses, WebSocketProbe};
 pub use pattern::{Case, PATTERNS_MAX, Pattern};
-pub use pool::{Backend, BackendAddress, Balance, Health, HealthKind, Keepalive, Pool};
+pub use pool::{Backend, BackendAddress, Balance, Keepalive, Pool};
 pub use problem::{Place, Problem, Problems, Severity, Sources};
 pub use route::{HostMatch, Match, OriginMatch, PathMatch, Route};
 pub use tls::{

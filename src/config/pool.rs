@@ -1,10 +1,10 @@
-//! A pool: its backends, and how to choose, reach and probe them.
+//! A pool: its backends, and how to choose and reach them.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{At, PoolTls};
+use super::{At, Health, PoolTls};
 use crate::proto::proxy_header;
 
 /// `[pools.NAME]`: backends, and how to choose.
@@ -83,31 +83,4 @@ pub struct Keepalive {
     pub timeout: Duration,
     /// How old one may be that is kept.
     pub age_max: Duration,
-}
-
-/// `pools.NAME.health`: how a backend is probed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Health {
-    /// What one probe does.
-    pub kind: HealthKind,
-    /// From the end of one probe to the start of the next.
-    pub interval: Duration,
-    /// How long one probe may take.
-    pub timeout: Duration,
-    /// Successes in a row until a backend is up.
-    pub rise: u32,
-    /// Failures in a row until a backend is down.
-    pub fall: u32,
-}
-
-/// What one probe does.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HealthKind {
-    /// A connection that opens.
-    Tcp,
-    /// `GET path` that answers 200 to 399.
-    Http {
-        /// Begins with `/`.
-        path: String,
-    },
 }

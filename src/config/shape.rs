@@ -159,7 +159,7 @@ impl fmt::Display for Shape {
             Self::Either(shapes) => list(f, shapes.iter().map(|shape| shape.to_string())),
             Self::List { .. } => f.write_str("a list in brackets: [ … ]"),
             Self::Map { entry: Self::Table { .. }, .. } => f.write_str("a table of tables"),
-            Self::Map { .. } => f.write_str("a table: { NAME = … }"),
+            Self::Map { .. } => f.write_str("a table: { name = … }"),
             Self::Table { keys, .. } => {
                 let keys: Vec<_> = keys.iter().map(|key| format!("{} = …", key.name)).collect();
                 write!(f, "a table: {{ {} }}", keys.join(", "))

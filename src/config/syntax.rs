@@ -6,6 +6,7 @@
 
 mod address;
 mod condition;
+mod probe;
 
 use std::net::{Ipv6Addr, SocketAddr};
 
@@ -18,6 +19,7 @@ use self::address::{
     without_brackets, without_port,
 };
 pub use self::condition::{CookieName, FieldName, MethodName, ParameterName, Subprotocol};
+pub use self::probe::{FieldValue, ProbeField, ProbePath, ProbeSubprotocol};
 use super::pattern::{Case, Pattern};
 use super::problem::{nearest, shown};
 use super::reader::{Reader, Word};
@@ -49,10 +51,6 @@ pub struct FilePath(pub String);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerName(pub String);
 
-/// What a probe asks for: a path, perhaps with a query.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProbePath(pub String);
-
 /// Makes a type the word that a syntax gives.
 macro_rules! text_words {
     ($( $Type:ty = $what:literal, $parse:expr; )+) => { $(
@@ -71,7 +69,6 @@ text_words! {
     Name = "a name", |text, _| name(text);
     FilePath = "a path", |text, _| file_path(text);
     ServerName = "a name such as chat.example.com", |text, _| server_name(text);
-    ProbePath = "a path that begins with /", |text, _| probe_path(text);
     SocketAddr = "an IP address and a port", |text, _| socket_address(text);
     ListenAddress = "an IP address and a port, or a unix socket", |text, _| listen_address(text);
     AdminAddress = "an address such as 127.0.0.1:9900 or unix:/run/longhaul/admin.sock",
@@ -197,19 +194,6 @@ fn path(text: &str) -> Result<PathMatch, Wrong> {
         Some(prefix) => PathMatch::Prefix(prefix.to_owned()),
         None => PathMatch::Exact(text.to_owned()),
     })
-}
-
-fn probe_path(text: &str) -> Result<ProbePath, Wrong> {
-    if !text.starts_with('/') {
-        return wrong(text, "does not begin with /", write(format!("/{text}")));
-    }
-    if let Some((before, _)) = text.split_once('#') {
-        return wrong(text, "has a fragment", write(before));
-    }
-    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return wrong(text, "has a character that no request sends", "write it percent-encoded, such as %20");
-    }
-    Ok(ProbePath(text.to_owned()))
 }
 
 fn origin(text: &str) -> Result<OriginMatch, Wrong> {

@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::hash::Hash;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use toml::Spanned;
@@ -47,6 +48,32 @@ impl<const MIN: u64, const MAX: u64> From<Number<MIN, MAX>> for usize {
 impl<const MIN: u64, const MAX: u64> From<Number<MIN, MAX>> for u32 {
     fn from(number: Number<MIN, MAX>) -> Self {
         Self::try_from(number.0).unwrap_or(Self::MAX)
+    }
+}
+
+/// Statuses of HTTP: one, 100 to 599, or a range such as `"200-299"`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusRange(pub RangeInclusive<u16>);
+
+impl Word for StatusRange {
+    const SHAPE: &'static Shape =
+        &Shape::Either(&[&Shape::Number { min: 100, max: 599 }, &Shape::Text("a range such as 200-299")]);
+
+    fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader) -> Option<Self> {
+        let DeValue::String(text) = value.get_ref() else {
+            let Number(status) = Number::<100, 599>::read(value, reader)?;
+            let status = u16::try_from(status).ok()?;
+            return Some(Self(status..=status));
+        };
+        let status = |text: &str| text.parse().ok().filter(|status| (100..=599).contains(status));
+        let ends = text.split_once('-').and_then(|(first, last)| Some((status(first)?, status(last)?)));
+        if let Some((first, last)) = ends.filter(|(first, last)| first <= last) {
+            return Some(Self(first..=last));
+        }
+        let message = format!("\"{}\" is not a range of statuses", shown(text));
+        let remedy = "write the first and the last, from 100 to 599, such as \"200-299\"";
+        reader.report(&reader.place(value.span()), message, remedy);
+        None
     }
 }
 

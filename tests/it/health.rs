@@ -1,13 +1,15 @@
-//! Health checks: what is unknown, who is up, and what it takes to change.
+//! Health: what probes find out, what requests find out, and what becomes of a backend's tunnels.
 
+mod active;
+mod connect;
+mod http;
+mod websocket;
+
+use std::fmt::Display;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
-use socket2::{Domain, Socket, Type};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpListener;
 
 use crate::kit::{Backend, Call, Message, Proxy, handshake, plain};
 
@@ -22,12 +24,12 @@ pub fn config(backends: &[SocketAddr], health: &str) -> String {
 }
 
 /// Whether a backend is up.
-pub fn up(backend: SocketAddr) -> String {
+pub fn up(backend: impl Display) -> String {
     format!("longhaul_backend_up{{pool=\"all\",backend=\"{backend}\"}}")
 }
 
 /// How many probes had this result.
-pub fn probes(backend: SocketAddr, result: &str) -> String {
+pub fn probes(backend: impl Display, result: &str) -> String {
     format!("longhaul_backend_probes_total{{pool=\"all\",backend=\"{backend}\",result=\"{result}\"}}")
 }
 
@@ -73,180 +75,26 @@ pub async fn refused(proxy: &Proxy) -> (u16, Option<String>) {
 /// The next probe would come in an hour: what is known then was found out by the first.
 pub const ONCE: &str = "kind = \"http\", path = \"/health\", interval = \"1h\", timeout = \"1h\"";
 
-#[tokio::test]
-async fn a_backend_is_probed_at_once_and_an_unknown_one_is_picked_only_if_none_is_up() {
-    let (known, unknown) = (probed("known", || Some(PASSES)).await, probed("unknown", || None).await);
-    let proxy = Proxy::start(&config(&[unknown.address, known.address], ONCE)).await;
-    proxy.wait_metric(&up(known.address), 1.0).await;
-    assert_eq!(proxy.metric(&up(unknown.address)).await, 0.0);
-    for _ in 0..5 {
-        assert_eq!(who_answers(&proxy).await, "known");
-    }
+/// The first result of a backend's probes: if it failed, the reason and the detail.
+pub type Verdict = Result<(), (String, String)>;
+
+/// What the first probe of a backend finds.
+pub async fn verdict(backend: SocketAddr, health: &str) -> Verdict {
+    verdict_of(&Proxy::start(&config(&[backend], health)).await, &backend.to_string()).await
 }
 
-#[tokio::test]
-async fn unknown_ones_serve_where_there_are_no_others() {
-    let (hanging, failing) = (probed("unknown", || None).await, probed("down", || Some(FAILS)).await);
-    let proxy = Proxy::start(&config(&[failing.address, hanging.address], ONCE)).await;
-    proxy.wait_metric(&probes(failing.address, "failed"), 1.0).await;
-    for _ in 0..3 {
-        assert_eq!(who_answers(&proxy).await, "unknown");
-    }
+/// The same, of the only backend of a proxy that runs.
+pub async fn verdict_of(proxy: &Proxy, backend: &str) -> Verdict {
+    let told = |line: &Value| matches!(line["message"].as_str(), Some("backend up" | "backend down"));
+    let line = proxy.wait_for("a verdict", told).await;
+    let passed = line["message"] == "backend up";
+    proxy.wait_metric(&up(backend), f64::from(u8::from(passed))).await;
+    proxy.wait_metric(&probes(backend, if passed { "passed" } else { "failed" }), 1.0).await;
+    let text = |key: &str| line[key].as_str().unwrap_or_default().to_string();
+    if passed { Ok(()) } else { Err((text("reason"), text("detail"))) }
 }
 
-#[tokio::test]
-async fn without_checks_every_backend_is_up() {
-    let backend = Backend::echo("one").await;
-    let proxy = Proxy::start(&plain(&[backend.address])).await;
-    assert_eq!(proxy.metric(&up(backend.address)).await, 1.0);
-}
-
-#[tokio::test]
-async fn http_checks_take_a_backend_down_and_bring_it_back() {
-    let passes = Arc::new(AtomicBool::new(true));
-    let state = passes.clone();
-    let backend = probed("one", move || Some(if state.load(SeqCst) { PASSES } else { FAILS })).await;
-    let health = "kind = \"http\", path = \"/health\", interval = \"10ms\"";
-    let proxy = Proxy::start(&config(&[backend.address], health)).await;
-    for _ in 0..2 {
-        proxy.wait_metric(&up(backend.address), 1.0).await;
-        assert_eq!(who_answers(&proxy).await, "one");
-        passes.store(false, SeqCst);
-        proxy.wait_metric(&up(backend.address), 0.0).await;
-        let (status, retry_after) = refused(&proxy).await;
-        assert_eq!(status, 503);
-        assert!(retry_after.is_some_and(|seconds| seconds.parse::<u32>().is_ok()));
-        passes.store(true, SeqCst);
-    }
-    proxy.wait_metric("longhaul_handshakes_total{route=\"all\",result=\"no_backend\"}", 2.0).await;
-}
-
-/// Passes and failures in a row, and what the log tells of them.
-#[tokio::test]
-async fn it_takes_fall_failures_or_rise_passes_in_a_row() {
-    for (script, changes) in [
-        // The first result counts by itself.
-        ("+", "up"),
-        ("-", "down"),
-        // fall = 3, rise = 2
-        ("+--+--+", "up"),
-        ("+---", "up down"),
-        ("+---+-+-", "up down"),
-        ("+---+-++", "up down up"),
-    ] {
-        let (told, steps) = (Arc::new(AtomicUsize::new(0)), script.as_bytes());
-        let step = told.clone();
-        let backend = probed("one", move || match steps.get(step.fetch_add(1, SeqCst)) {
-            Some(b'+') => Some(PASSES),
-            Some(_) => Some(FAILS),
-            None => None,
-        })
-        .await;
-        let health =
-            "kind = \"http\", path = \"/health\", interval = \"1ms\", timeout = \"1h\", rise = 2, fall = 3";
-        let proxy = Proxy::start(&config(&[backend.address], health)).await;
-        let passed = script.matches('+').count() as f64;
-        proxy.wait_metric(&probes(backend.address, "passed"), passed).await;
-        proxy.wait_metric(&probes(backend.address, "failed"), script.len() as f64 - passed).await;
-        let last = changes.split(' ').next_back() == Some("up");
-        proxy.wait_metric(&up(backend.address), f64::from(u8::from(last))).await;
-        proxy.record(if last { "backend up" } else { "backend down" }).await;
-        let seen: Vec<String> = proxy
-            .log()
-            .iter()
-            .filter_map(|line| line["message"].as_str()?.strip_prefix("backend ").map(str::to_string))
-            .collect();
-        assert_eq!(seen.join(" "), changes, "{script}");
-    }
-}
-
-#[tokio::test]
-async fn tcp_checks_see_whether_a_port_opens() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let address = listener.local_addr().expect("a bound socket");
-    let backend = Backend::on(listener, |stream| async move { drop(stream) });
-    let proxy = Proxy::start(&config(&[address], "kind = \"tcp\", interval = \"10ms\"")).await;
-    proxy.wait_metric(&up(address), 1.0).await;
-    drop(backend);
-    proxy.wait_metric(&up(address), 0.0).await;
-    assert_eq!(refused(&proxy).await.0, 503);
-    let down = proxy.record("backend down").await;
-    assert_eq!((&down["backend"], &down["reason"]), (&Value::from(address.to_string()), &"refused".into()));
-    let _again = echo_on(TcpListener::bind(address).await.expect("the port is free again"));
-    proxy.wait_metric(&up(address), 1.0).await;
-    assert_eq!(who_answers(&proxy).await, "again");
-}
-
-/// Echoes on this socket what comes as a handshake.
-fn echo_on(listener: TcpListener) -> Backend {
-    Backend::on(listener, |mut stream| async move {
-        if let Some(head) = crate::kit::Head::read(&mut stream).await {
-            let mut socket = Call { stream, head }.accept("").await;
-            socket.send(&Message::text("again")).await;
-            socket.echo().await;
-        }
-    })
-}
-
-#[tokio::test]
-async fn a_probe_that_hangs_has_failed_at_its_deadline() {
-    let backend = probed("one", || None).await;
-    let health = "kind = \"http\", path = \"/health\", interval = \"1h\", timeout = \"20ms\"";
-    let proxy = Proxy::start(&config(&[backend.address], health)).await;
-    assert_eq!(proxy.record("backend down").await["reason"], "timeout");
-    assert_eq!(refused(&proxy).await.0, 503);
-}
-
-/// A port whose queue is full: the kernel drops what else wants to connect.
-struct Deaf(Socket, Mutex<Vec<Socket>>);
-
-impl Deaf {
-    fn new() -> Deaf {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
-        socket.listen(0).expect("a listener");
-        let deaf = Deaf(socket, Mutex::default());
-        for _ in 0..4 {
-            let caller = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-            caller.set_nonblocking(true).expect("a socket");
-            let _ = caller.connect(&deaf.address().into());
-            deaf.1.lock().unwrap().push(caller);
-        }
-        deaf
-    }
-
-    fn address(&self) -> SocketAddr {
-        self.0.local_addr().expect("a bound socket").as_socket().expect("an IP address")
-    }
-}
-
-#[tokio::test]
-async fn connecting_has_a_deadline_and_another_backend_is_tried() {
-    let (deaf, backend) = (Deaf::new(), Backend::echo("one").await);
-    let config = plain(&[deaf.address(), backend.address])
-        + "balance = \"round-robin\"\nconnect_timeout = \"100ms\"\n";
-    let proxy = Proxy::start(&config).await;
-    assert_eq!(who_answers(&proxy).await, "one");
-    let errors = format!(
-        "longhaul_backend_connect_errors_total{{pool=\"all\",backend=\"{}\",reason=\"timeout\"}}",
-        deaf.address()
-    );
-    assert_eq!(proxy.metric(&errors).await, 1.0);
-    let proxy = Proxy::start(&(plain(&[deaf.address()]) + "connect_timeout = \"100ms\"\n")).await;
-    assert_eq!(refused(&proxy).await.0, 504);
-    assert_eq!(proxy.record("refused").await["reason"], "backend_connect_timeout");
-}
-
-#[tokio::test]
-async fn a_handshake_has_a_deadline() {
-    let backend = Backend::calls(|call| async move {
-        std::future::pending::<()>().await;
-        drop(call);
-    })
-    .await;
-    let proxy = Proxy::start(&(plain(&[backend.address]) + "handshake_timeout = \"50ms\"\n")).await;
-    assert_eq!(refused(&proxy).await.0, 504);
-    assert_eq!(proxy.record("refused").await["reason"], "backend_timeout");
-    // Nobody is asked twice: the backend may have acted on it.
-    assert_eq!(backend.called(), 1);
+/// A verdict that is not well.
+pub fn failed(reason: &str, detail: &str) -> Verdict {
+    Err((reason.to_string(), detail.to_string()))
 }

@@ -2,16 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::health::health;
 use super::{Unique, all, free_name, pem, unix_path};
-use crate::config::file::{
-    BackendWords, HealthWords, KeepaliveWords, PoolTlsWords, PoolWords, ProbeKind, Verify,
-};
+use crate::config::file::{BackendWords, KeepaliveWords, PoolTlsWords, PoolWords, Verify};
 use crate::config::problem::{nearest, one_of, shown};
 use crate::config::reader::{Found, Reader};
 use crate::config::words::{List, Named, Off};
 use crate::config::{
-    At, Backend, BackendAddress, Certificate, Health, HealthKind, Keepalive, Pem, Place, Pool, PoolTls,
-    Trust, defaults, syntax,
+    At, Backend, BackendAddress, Certificate, Keepalive, Pem, Place, Pool, PoolTls, Trust, defaults, syntax,
 };
 
 pub fn pools(words: Found<Named<PoolWords>>, reader: &mut Reader) -> Option<BTreeMap<String, Pool>> {
@@ -173,32 +171,6 @@ fn trust(verify: At<Verify>, ca: Option<At<Pem>>, reader: &mut Reader) -> Option
             Some(Trust::Anyone)
         }
     }
-}
-
-fn health(pool: &str, words: At<HealthWords>, reader: &mut Reader) -> Option<Health> {
-    let At { value: words, place } = words;
-    let path = words.path.optional();
-    let kind = words.kind.written().and_then(|kind| match (kind.value, path?) {
-        (ProbeKind::Tcp, None) => Some(HealthKind::Tcp),
-        (ProbeKind::Http, Some(path)) => Some(HealthKind::Http { path: path.value.0 }),
-        (ProbeKind::Tcp, Some(path)) => {
-            let remedy = "remove it, or write kind = \"http\"";
-            reader.report(&path.place, "a probe of kind \"tcp\" has no `path`", remedy);
-            None
-        }
-        (ProbeKind::Http, None) => {
-            let message = format!("`pools.{}.health` has no `path`", shown(pool));
-            reader.report_missing(&place, message, "add what a probe asks for, such as path = \"/health\"");
-            None
-        }
-    });
-    Some(Health {
-        kind: kind?,
-        interval: words.interval.or(defaults::HEALTH_INTERVAL)?,
-        timeout: words.timeout.or(defaults::HEALTH_TIMEOUT)?,
-        rise: words.rise.or(defaults::HEALTH_RISE)?,
-        fall: words.fall.or(defaults::HEALTH_FALL)?,
-    })
 }
 
 /// The pools that the file names, wrong ones included.

@@ -75,15 +75,17 @@ pub fn read_extended_offer(head: &Parts, nonce: [u8; 16]) -> Result<Offer, Offer
     if single(headers, &SEC_WEBSOCKET_VERSION).is_none_or(|version| version != VERSION) {
         return Err(OfferError::Version);
     }
-    let mut key = [0; KEY_BYTES];
-    let written = STANDARD.encode_slice(nonce, &mut key);
-    debug_assert_eq!(written, Ok(KEY_BYTES));
     let protocols = read_protocols(headers).ok_or(OfferError::Protocols)?;
     let extensions = read_extensions(headers).ok_or(OfferError::Extensions)?;
-    Ok(Offer { key, protocols, extensions })
+    Ok(Offer { key: write_key(nonce), protocols, extensions })
 }
 
 impl Offer {
+    /// An offer of the proxy's own, of these subprotocols and no extension, with the key that `nonce` makes.
+    pub fn new(nonce: [u8; 16], protocols: Vec<String>) -> Offer {
+        Offer { key: write_key(nonce), protocols, extensions: Vec::new() }
+    }
+
     /// The `Sec-WebSocket-Accept` that fits this offer.
     pub fn accept(&self) -> [u8; ACCEPT_BYTES] {
         accept_key(&self.key)
@@ -111,6 +113,14 @@ pub(super) fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'
 fn has_body(headers: &HeaderMap) -> bool {
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     headers.contains_key(TRANSFER_ENCODING) || lengths.any(|length| length != "0")
+}
+
+/// The key on the wire.
+fn write_key(nonce: [u8; 16]) -> [u8; KEY_BYTES] {
+    let mut key = [0; KEY_BYTES];
+    let written = STANDARD.encode_slice(nonce, &mut key);
+    debug_assert_eq!(written, Ok(KEY_BYTES));
+    key
 }
 
 /// The key, if it is 16 bytes in canonical base64: 24 bytes of text with no stray bits.

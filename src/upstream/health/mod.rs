@@ -4,7 +4,11 @@
 //! for `rise` rounds. After that, `rise` successes in a row bring it up, `fall` failures take it down.
 
 mod http;
+mod parting;
+mod request;
+mod talk;
 mod tcp;
+mod websocket;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,7 +67,8 @@ pub async fn watch(backend: Arc<Backend>, terms: Terms, metrics: Metrics, first_
         }
         // Its drop tells that this backend's first round is over.
         first_result.take();
-        sleep(spread(check.interval, fastrand::f64())).await;
+        let interval = if backend.health() == Health::Up { check.interval } else { check.interval_down };
+        sleep(spread(interval, fastrand::f64())).await;
     }
 }
 
@@ -73,7 +78,8 @@ async fn probe(backend: &Backend, terms: &Terms) -> Result<(), Unwell> {
     let way = Way { hello, tls: tls.as_ref(), tcp };
     match &check.kind {
         HealthKind::Tcp => tcp::probe(backend, &way, check.timeout).await,
-        HealthKind::Http { path } => http::probe(backend, &way, path, check.timeout, limits).await,
+        HealthKind::Http(probe) => http::probe(backend, &way, probe, check.timeout, limits).await,
+        HealthKind::WebSocket(probe) => websocket::probe(backend, &way, probe, check.timeout, limits).await,
     }
 }
 
@@ -128,6 +134,7 @@ mod tests {
         let check = config::Health {
             kind: HealthKind::Tcp,
             interval: Duration::from_secs(1),
+            interval_down: Duration::from_secs(1),
             timeout: Duration::from_secs(1),
             rise: 2,
             fall: 3,
