@@ -4,6 +4,7 @@
 //! does: one round of corrections must be enough. A table that is wrong in itself still counts as there for
 //! those that refer to it. Files named here are not opened: that is for whoever loads them.
 
+mod ejection;
 mod health;
 mod listeners;
 mod pools;

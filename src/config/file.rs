@@ -4,6 +4,7 @@
 //! here; [`check`](super::check) fills in the [`defaults`](super::defaults) and compares tables with each
 //! other.
 
+mod ejection;
 mod health;
 
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use ipnet::IpNet;
 use toml::Spanned;
 use toml::de::DeValue;
 
+pub use self::ejection::EjectionWords;
 pub use self::health::{HealthWords, ProbeKind, ProbeMethod};
 use super::reader::{Found, Reader, Word, words};
 use super::shape::Shape;
@@ -282,6 +284,8 @@ words! {
         optional keepalive: Off<KeepaliveWords>,
         /// How backends are probed; absent: not at all.
         optional health: HealthWords,
+        /// When requests that fail take a backend out for a while; absent: never.
+        optional ejection: EjectionWords,
         /// From the first packet to an established connection, up to 7d; default 2s.
         optional connect_timeout: Timeout,
         /// From the WebSocket handshake's request to the head of its answer, up to 7d; default 10s.

@@ -19,6 +19,7 @@ pub mod check;
 mod condition;
 pub mod defaults;
 pub mod diff;
+mod ejection;
 pub mod file;
 mod health;
 mod include;
@@ -49,7 +50,8 @@ use ipnet::IpNet;
 
 pub use condition::{Condition, Kind, ValueMatch};
 pub use diff::Change;
-pub use health::{BodyMatch, Health, HealthKind, HttpProbe, ProbeTarget, Statuses, WebSocketProbe};
+pub use ejection::Ejection;
+pub use health::{BodyMatch, Health, HealthKind, HttpProbe, OnDown, ProbeTarget, Statuses, WebSocketProbe};
 pub use pattern::{Case, PATTERNS_MAX, Pattern};
 pub use pool::{Backend, BackendAddress, Balance, Keepalive, Pool};
 pub use problem::{Place, Problem, Problems, Severity, Sources};

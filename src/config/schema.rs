@@ -65,6 +65,7 @@ fn of(shape: &Shape) -> Value {
         Shape::Number { min, max } => json!({ "type": "integer", "minimum": min, "maximum": max }),
         Shape::Duration { .. } => json!({ "type": "string", "pattern": DURATION }),
         Shape::Size { .. } => json!({ "type": "string", "pattern": SIZE }),
+        Shape::Percent { .. } => json!({ "type": "string", "pattern": "^[0-9]+%$" }),
         Shape::Choice(words) => json!({ "type": "string", "enum": words }),
         Shape::Either(shapes) => json!({ "anyOf": shapes.iter().map(|shape| of(shape)).collect::<Vec<_>>() }),
         Shape::List { entry, min } => json!({ "type": "array", "items": of(entry), "minItems": min }),
@@ -83,7 +84,7 @@ fn value(shape: &Shape, written: &str) -> Option<Value> {
         Shape::Choice(words) => words.contains(&written).then(|| written.into()),
         Shape::Either(shapes) => shapes.iter().find_map(|shape| value(shape, written)),
         Shape::List { .. } => (written == "none").then(|| json!([])),
-        Shape::Duration { .. } | Shape::Size { .. } => Some(written.into()),
+        Shape::Duration { .. } | Shape::Size { .. } | Shape::Percent { .. } => Some(written.into()),
         Shape::Text(_) | Shape::Map { .. } | Shape::Table { .. } => None,
     }
 }
@@ -175,6 +176,7 @@ mod tests {
             (" }]\ntls = { ", defaults(&pool["properties"]["tls"]), ", "),
             (" }\nkeepalive = { ", defaults(&pool["properties"]["keepalive"]["anyOf"][1]), ", "),
             (" }\nhealth = { kind = \"tcp\", ", defaults(&pool["properties"]["health"]), ", "),
+            (" }\nejection = { ", defaults(&pool["properties"]["ejection"]), ", "),
         ];
         let drain = defaults(&at("server")["properties"]["drain"]).join(", ");
         let config = |write: bool| {

@@ -59,6 +59,13 @@ pub enum Shape {
         /// The greatest, in bytes.
         max: u64,
     },
+    /// A string of a whole number and `%`.
+    Percent {
+        /// The least.
+        min: u32,
+        /// The greatest.
+        max: u32,
+    },
     /// One of these strings.
     Choice(&'static [&'static str]),
     /// One of these shapes.
@@ -155,6 +162,7 @@ impl fmt::Display for Shape {
             Self::Size { min, max } => {
                 write!(f, "a size from \"{}\" to \"{}\"", size(*min), size(*max))
             }
+            Self::Percent { min, max } => write!(f, "a part from \"{min}%\" to \"{max}%\""),
             Self::Choice(words) => list(f, words.iter().map(|word| format!("\"{word}\""))),
             Self::Either(shapes) => list(f, shapes.iter().map(|shape| shape.to_string())),
             Self::List { .. } => f.write_str("a list in brackets: [ … ]"),

@@ -1,4 +1,4 @@
-//! Durations and sizes: numbers with their units, as strings.
+//! Durations, sizes and parts: numbers with their units, as strings.
 //!
 //! A bare number is refused, never guessed: `timeout = 30` means seconds to one reader and milliseconds to
 //! the next.
@@ -19,6 +19,7 @@ const SECOND: u64 = 1_000;
 const DAY: u64 = 24 * 60 * 60 * SECOND;
 
 const DURATIONS: &str = "write a number and its unit, such as \"500ms\", \"30s\", \"5m\", \"1h\" or \"7d\"";
+const PERCENTS: &str = "write a whole number and %, such as \"125%\"";
 const SIZES: &str = "write a number and its unit, such as \"64KiB\" or \"1MiB\"";
 
 /// How long something may take: 1 ms to 7 days.
@@ -37,6 +38,10 @@ pub struct Time<const MIN: u64, const MAX: u64>(pub Duration);
 /// A size from `MIN` to `MAX` bytes: `"64KiB"`. `KB` is a thousand bytes, `KiB` is 1,024.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size<const MIN: u64, const MAX: u64>(pub u64);
+
+/// A part from `MIN` to `MAX` percent: `"125%"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Percent<const MIN: u32, const MAX: u32>(pub u32);
 
 impl<const MIN: u64, const MAX: u64> Word for Time<MIN, MAX> {
     const SHAPE: &'static Shape =
@@ -75,6 +80,31 @@ impl<const MIN: u64, const MAX: u64> Word for Size<MIN, MAX> {
             },
         };
         report(read, value, reader)
+    }
+}
+
+impl<const MIN: u32, const MAX: u32> Word for Percent<MIN, MAX> {
+    const SHAPE: &'static Shape = &Shape::Percent { min: MIN, max: MAX };
+
+    fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader) -> Option<Self> {
+        let read = match quantity(value, Self::SHAPE, reader)? {
+            Quantity::Bare(number) => Err((" has no unit", format!("write \"{number}%\""))),
+            Quantity::Text(text) => match text.strip_suffix('%').filter(|number| is_digits(number)) {
+                None => Err((" is not a part in percent", PERCENTS.to_owned())),
+                Some(number) => match number.parse::<u32>() {
+                    Ok(percent) if (MIN..=MAX).contains(&percent) => Ok(Self(percent)),
+                    Ok(percent) if percent < MIN => Err((" is too little", bounds(Self::SHAPE))),
+                    _ => Err((" is too much", bounds(Self::SHAPE))),
+                },
+            },
+        };
+        report(read, value, reader)
+    }
+}
+
+impl<const MIN: u32, const MAX: u32> From<Percent<MIN, MAX>> for u32 {
+    fn from(percent: Percent<MIN, MAX>) -> Self {
+        percent.0
     }
 }
 
@@ -204,6 +234,23 @@ mod tests {
         type Any = Size<1, { u64::MAX }>;
         for (text, bytes) in [("64KiB", 65_536), ("64k", 64_000), ("1 MiB", 1_048_576), ("1.5KiB", 1_536)] {
             assert_eq!(read::<Any>(&format!("\"{text}\"")), Ok(Size(bytes)), "{text}");
+        }
+    }
+
+    #[test]
+    fn percents() {
+        assert_eq!(read::<Percent<1, 1000>>("\"125%\""), Ok(Percent(125)));
+        let bounds = "write a part from \"100%\" to \"1000%\"";
+        for (value, message, remedy) in [
+            ("125", "`key` = 125 has no unit", "write \"125%\""),
+            ("\"99%\"", "`key` = \"99%\" is too little", bounds),
+            ("\"1001%\"", "`key` = \"1001%\" is too much", bounds),
+            ("\"99999999999%\"", "`key` = \"99999999999%\" is too much", bounds),
+            ("\"1.25\"", "`key` = \"1.25\" is not a part in percent", PERCENTS),
+            ("\"-5%\"", "`key` = \"-5%\" is not a part in percent", PERCENTS),
+            ("1.25", "`key` cannot be 1.25", bounds),
+        ] {
+            assert_eq!(read::<Percent<100, 1_000>>(value), Err((message.to_owned(), remedy.to_owned())));
         }
     }
 

@@ -133,7 +133,7 @@ pub(super) use choices;
 
 /// Makes `Name<T>`: one fixed string, which means none, or a `T`.
 macro_rules! none_or {
-    ($(#[doc = $doc:literal])+ struct $Name:ident = $none:literal or $Value:ty) => {
+    ($(#[doc = $doc:literal])+ struct $Name:ident = $none:literal or $($Value:ty),+) => {
         $(#[doc = $doc])+
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub struct $Name<T>(pub Option<T>);
@@ -149,11 +149,11 @@ macro_rules! none_or {
             }
         }
 
-        impl<T: Into<$Value>> From<$Name<T>> for Option<$Value> {
+        $(impl<T: Into<$Value>> From<$Name<T>> for Option<$Value> {
             fn from(value: $Name<T>) -> Self {
                 value.0.map(Into::into)
             }
-        }
+        })+
     };
 }
 
@@ -164,7 +164,7 @@ none_or! {
 
 none_or! {
     /// `"off"`, or a value.
-    struct Off = "off" or Duration
+    struct Off = "off" or Duration, u32
 }
 
 /// A list of at least `MIN` entries. Wrong entries are reported and left out.

@@ -135,6 +135,10 @@ impl Supervisor {
         let opened_alike = !change.limits && !change.tcp;
         idle::renew(&self.workers, bounds.idle_max, opened_alike.then_some(snapshot)).await;
         self.probes.update(snapshot);
+        // Where requests do not count, what they found out does not, either.
+        for pool in snapshot.pools.values().filter(|pool| pool.ejection.is_none()) {
+            pool.members.iter().for_each(|member| member.backend.conduct.forgive());
+        }
         self.log.apply(&snapshot.config.log);
         self.registry
             .retain_tickets(|name| snapshot.listeners.iter().any(|listener| *listener.name == *name));

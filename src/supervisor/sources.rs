@@ -52,6 +52,9 @@ pub fn register(sources: Sources, workers: &[Worker]) {
             let up = backend.health() == Health::Up;
             let (load, idle) = (backend.load(), backend.idle.get());
             samples.backend(&backend.pool, &backend.label, up, load, idle);
+            let (health, probe) = (backend.health().label(), backend.probe_duration());
+            samples.health(&backend.pool, &backend.label, health, probe);
+            samples.ejected(&backend.pool, &backend.label, backend.conduct.is_ejected());
         }
     });
 }

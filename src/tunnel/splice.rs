@@ -13,7 +13,7 @@ use tokio::io::AsyncWrite;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::flow::{Fault, Flow};
-use super::sessions::{Registration, Session};
+use super::sessions::{Cut, Registration, Session};
 use super::{Terms, clock, scratch};
 use crate::net::stream::Stream;
 use crate::outcome::{EndReason, Ending, Party};
@@ -91,6 +91,21 @@ impl Splice {
     pub fn close_code(&self) -> Option<u16> {
         let flow = if self.closer? == Party::Client { &self.up } else { &self.down };
         flow.scanner().close()?.code
+    }
+
+    /// When the backend ended the tunnel out of the blue, if it did: nobody had sent a Close frame, none could have passed
+    /// unseen, and the client's stream had not ended before.
+    pub fn backend_died(&self, ending: Ending) -> Option<Instant> {
+        let is_blind = self.up.scanner().is_blind() || self.down.scanner().is_blind();
+        if self.closer.is_some() || is_blind {
+            return None;
+        }
+        match self.ended {
+            Some((Party::Client, _)) => None,
+            // However the client took it.
+            Some((_, at)) => Some(at),
+            None => (ending.by == Party::Backend).then(Instant::now),
+        }
     }
 
     fn poll_flows(&mut self, context: &mut Context<'_>) -> Poll<Ending> {
@@ -233,8 +248,14 @@ impl Future for Splice {
             splice.session().listen(context.waker());
             ending = splice.poll_deadlines(context);
         }
-        if ending.is_pending() && splice.session().is_cut() {
-            ending = Poll::Ready(Ending { by: Party::Proxy, reason: EndReason::DrainDeadline });
+        if ending.is_pending()
+            && let Some(cut) = splice.session().cut()
+        {
+            let reason = match cut {
+                Cut::Drain => EndReason::DrainDeadline,
+                Cut::BackendDown => EndReason::BackendDown,
+            };
+            ending = Poll::Ready(Ending { by: Party::Proxy, reason });
         }
         if let Poll::Ready(ending) = &ending {
             splice.close(*ending, context);

@@ -1,10 +1,11 @@
 //! One backend: its identity, its health and what it carries. It outlives configurations; counts and health are atomics
 //! that all workers share, because a choice must know the load that all of them put on it.
 
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::ejection::Conduct;
 use crate::config::BackendAddress;
 use crate::lifecycle::Count;
 
@@ -24,6 +25,10 @@ pub struct Backend {
     /// Connections that are kept for further requests and carry none: no load.
     pub idle: Count,
     health: AtomicU8,
+    /// What requests have found out of it.
+    pub conduct: Conduct,
+    /// Microseconds that its last probe took, and one more; 0 if there was none.
+    probe_us: AtomicU64,
     /// When a failure of it was last warned of.
     complained: Mutex<Option<Instant>>,
 }
@@ -40,13 +45,36 @@ pub enum Health {
     Down = 2,
 }
 
+/// Who is asked first. Those that are down are never asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rank {
+    /// Who is up.
+    Up,
+    /// Who has not been probed yet.
+    Unknown,
+    /// Who is ejected, up or not probed yet: that requests fail there is known, that it refuses all of them is not.
+    Ejected,
+}
+
+impl Health {
+    /// The word in metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Health::Unknown => "unknown",
+            Health::Up => "up",
+            Health::Down => "down",
+        }
+    }
+}
+
 impl Backend {
     /// A backend that carries nothing.
     pub fn new(pool: Arc<str>, address: BackendAddress, health: Health) -> Backend {
         let label = Arc::from(address.to_string());
         let (load, health) = (AtomicUsize::new(0), AtomicU8::new(health as u8));
-        let (idle, complained) = (Count::default(), Mutex::default());
-        Backend { pool, address, label, load, idle, health, complained }
+        let (idle, conduct, complained) = (Count::default(), Conduct::default(), Mutex::default());
+        let probe_us = AtomicU64::new(0);
+        Backend { pool, address, label, load, idle, health, conduct, probe_us, complained }
     }
 
     /// Open tunnels, handshakes and requests in flight, over all workers.
@@ -60,6 +88,27 @@ impl Backend {
             1 => Health::Up,
             2 => Health::Down,
             _ => Health::Unknown,
+        }
+    }
+
+    /// A probe of it took that long.
+    pub fn probed(&self, took: Duration) {
+        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.probe_us.store(took.saturating_add(1), Relaxed);
+    }
+
+    /// How long its last probe took; `None` if there was none.
+    pub fn probe_duration(&self) -> Option<Duration> {
+        self.probe_us.load(Relaxed).checked_sub(1).map(Duration::from_micros)
+    }
+
+    /// Its place in the choice; `None` is never picked.
+    pub fn rank(&self) -> Option<Rank> {
+        match self.health() {
+            Health::Down => None,
+            _ if self.conduct.is_ejected() => Some(Rank::Ejected),
+            Health::Up => Some(Rank::Up),
+            Health::Unknown => Some(Rank::Unknown),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::backend::{Backend, Health, Lease};
+use super::backend::{Backend, Lease, Rank};
 use super::balance::Balancer;
 use crate::config::{self, Keepalive};
 use crate::net::tls::connect::Connector;
@@ -27,6 +27,8 @@ pub struct Pool {
     pub balancer: Balancer,
     /// How members are probed; `None` takes them to be up.
     pub health: Option<config::Health>,
+    /// When requests that fail take a member out; `None` never.
+    pub ejection: Option<config::Ejection>,
     /// For each connection.
     pub connect_timeout: Duration,
     /// For the head of the answer to a WebSocket handshake.
@@ -56,18 +58,18 @@ impl Pool {
     }
 
     /// A lease on the backend that should carry the next tunnel, other than those that were `tried`, to which it is
-    /// added. Backends that are up come first; when none is, those that have not been probed yet. `None` when none is
-    /// left, and after [`TRIES_MAX`].
+    /// added. Backends that are up come first; when none is, those that have not been probed yet; then those that are
+    /// ejected. `None` when none is left, and after [`TRIES_MAX`].
     pub fn pick(&self, tried: &mut Tried) -> Option<Lease> {
         let before = &*tried;
-        let candidates = |health| {
+        let candidates = |rank| {
             move |index: &usize| {
-                let fits = |member: &Member| member.backend.health() == health;
+                let fits = |member: &Member| member.backend.rank() == Some(rank);
                 !before.contains(*index) && self.members.get(*index).is_some_and(fits)
             }
         };
-        let up = self.balancer.pick(&self.members, candidates(Health::Up));
-        let index = up.or_else(|| self.balancer.pick(&self.members, candidates(Health::Unknown)))?;
+        let first = |rank| self.balancer.pick(&self.members, candidates(rank));
+        let index = first(Rank::Up).or_else(|| first(Rank::Unknown)).or_else(|| first(Rank::Ejected))?;
         let member = self.members.get(index)?;
         *tried.0.iter_mut().find(|place| place.is_none())? = Some(index);
         Some(Lease::new(member.backend.clone()))

@@ -2,7 +2,9 @@
 
 mod active;
 mod connect;
+mod ejection;
 mod http;
+mod on_down;
 mod websocket;
 
 use std::fmt::Display;

@@ -152,6 +152,7 @@ fn pool(name: &str, balance: Balance, members: usize) {
         members: (0..members).map(member).collect(),
         balancer: Balancer::new(balance, members),
         health: None,
+        ejection: None,
         tls: None,
         connect_timeout: Duration::from_secs(1),
         handshake_timeout: Duration::from_secs(1),
