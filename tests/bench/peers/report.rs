@@ -90,7 +90,8 @@ impl<'r> Report<'r> {
             let own = round.get(own)?.as_ref()?.value;
             let others = self.kinds.iter().zip(round).filter(|(kind, _)| wanted(**kind));
             let least = others.filter_map(|(_, figure)| Some(figure.as_ref()?.value)).reduce(f64::min)?;
-            Some(own / least)
+            // What costs nothing that can be measured is no measure.
+            (least > 0.0).then(|| own / least)
         };
         rounds.iter().filter_map(ratio).collect()
     }
