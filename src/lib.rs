@@ -59,8 +59,9 @@
 //!
 //! # State
 //! The supervisor alone writes. It builds a [`state::Snapshot`] and swaps it in with one pointer; a request loads it
-//! once. A tunnel keeps its terms and its backend, never the snapshot: an old generation must not live as long as its
-//! oldest tunnel. Load and health of a backend are atomics that all workers share, because the choice of a backend must
+//! once. A route names its pool by its place in the snapshot ([`state::pools`]), so that a pool can be re-made alone. A
+//! tunnel keeps its terms and its backend, never the snapshot: an old generation must not live as long as its oldest
+//! tunnel. Load and health of a backend are atomics that all workers share, because the choice of a backend must
 //! see them all.
 //!
 //! # A change of the configuration

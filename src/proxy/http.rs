@@ -34,7 +34,7 @@ pub async fn forward(
     body: Upload,
     account: &mut Account,
 ) -> Result<Response<Body>, Refusal> {
-    let (pool, limits) = (&route.pool, &snapshot.config.limits);
+    let (pool, limits) = (snapshot.pool(route)?, &snapshot.config.limits);
     let body_bytes_max = route.body_bytes_max.unwrap_or(u64::MAX);
     if body.size_hint().lower().max(declared_length(&head.headers)) > body_bytes_max {
         return Err(Refusal::BodyTooLarge);

@@ -7,6 +7,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -60,14 +61,15 @@ pub async fn open(
     account: &mut Account,
 ) -> Result<Response<Body>, Refusal> {
     let client = handshake.caller.introduces(account.client());
-    let wish = route.pool.wish(&handshake.head, account.client());
-    let mut search = Search::begin(&route.pool, wish, &client, &snapshot.config.tcp, &plane.metrics);
+    let pool = snapshot.pool(route)?;
+    let wish = pool.wish(&handshake.head, account.client());
+    let mut search = Search::begin(pool, wish, &client, &snapshot.config.tcp, &plane.metrics);
     let (lease, stream) = search.connect().await?;
     account.leased(&lease);
     handshake.head.method = Method::GET;
     handshake.offer.write(&mut handshake.head.headers);
     let request = Request::from_parts(handshake.head, Empty::new());
-    let deadline = route.pool.handshake_timeout;
+    let deadline = pool.handshake_timeout;
     let is_http2 = handshake.version == Version::HTTP_2;
     let switched = match offer(stream, &snapshot.config.limits, request, &handshake.offer, deadline).await? {
         Reply::Switched(switched) => switched,
@@ -76,12 +78,12 @@ pub async fn open(
             return Err(Refusal::Answer(AnswerError::NotWebSocket));
         }
         Reply::Declined(mut response) => {
-            route.pool.remind(wish, &lease, response.headers_mut());
+            pool.remind(wish, &lease, response.headers_mut());
             return plain::relay(response, route, lease, None, account);
         }
     };
     let Switched { stream, early, answer, mut head } = switched;
-    route.pool.remind(wish, &lease, &mut head.headers);
+    pool.remind(wish, &lease, &mut head.headers);
     switch.set(Beginning {
         backend: Leg { stream, early, scanner: scanner(Side::Backend, &answer) },
         answer,
@@ -91,6 +93,7 @@ pub async fn open(
         account: account.hand_over(),
         plane: plane.clone(),
         route: route.clone(),
+        deadline,
     });
     Ok(if is_http2 { connected(head) } else { switching(head, &handshake.offer) })
 }
@@ -143,7 +146,7 @@ impl Switch {
     /// Returns when a client has not taken its 101 for as long as a backend may take to make one.
     pub async fn overdue(&self) {
         self.0.made.notified().await;
-        let deadline = |beginning: &Beginning| beginning.route.pool.handshake_timeout;
+        let deadline = |beginning: &Beginning| beginning.deadline;
         let deadline = self.0.tunnel.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(deadline);
         sleep(deadline.unwrap_or_default()).await;
     }
@@ -159,6 +162,8 @@ pub struct Beginning {
     account: Account,
     plane: Arc<Plane>,
     route: Arc<Route>,
+    /// How long the client may take.
+    deadline: Duration,
 }
 
 impl Beginning {

@@ -1,15 +1,16 @@
 //! From a [`Config`] to a [`Snapshot`]: loads certificates and authorities, takes surviving backends from the registry,
 //! and resolves the metrics of every route and listener. Touches nothing that is in use.
 //!
-//! What the new configuration leaves as it was is taken over from the old snapshot: a changed pool re-makes itself and
-//! the routes that lead to it, and nothing else.
+//! What the new configuration leaves as it was is taken over from the old snapshot: a changed pool re-makes itself, and
+//! nothing else.
 
 mod tls;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use self::tls::Connectors;
+use super::pools::{PoolIndex, Pools};
 use super::registry::Registry;
 use super::{Listener, ListenerKey, Route, Snapshot};
 use crate::config::{self, Config, Problems};
@@ -39,7 +40,7 @@ pub fn build(
     let listeners =
         config.listeners.iter().filter_map(|words| builder.listener(words, &mut problems)).collect();
     let pools = config.pools.values().filter_map(|words| builder.pool(words, &mut problems));
-    let pools: BTreeMap<_, _> = pools.map(|pool| (pool.name.clone(), pool)).collect();
+    let pools = Pools::new(pools.collect());
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -47,13 +48,14 @@ pub fn build(
     let mut routes_by_name = HashMap::with_capacity(config.routes.len());
     for route in &config.routes {
         // The check has made sure that the pool exists.
-        let Some(pool) = pools.get(route.pool.value.as_str()) else { continue };
+        let Some(pool) = pools.index(&route.pool.value) else { continue };
         let built = builder.route(route, pool);
         routes.push((built.terms.route.clone(), route.matches.clone(), built.clone()));
         routes_by_name.insert(built.terms.route.clone(), built);
     }
     let routes = Table::from_iter(routes);
     let generation = previous.map_or(0, |previous| previous.generation) + 1;
+    let (routes, routes_by_name) = (Arc::new(routes), Arc::new(routes_by_name));
     Ok(Snapshot { generation, config, routes, routes_by_name, pools, listeners })
 }
 
@@ -188,13 +190,13 @@ impl Builder<'_> {
         secrets.map(Some)
     }
 
-    fn route(&self, words: &config::Route, pool: &Arc<Pool>) -> Arc<Route> {
+    fn route(&self, words: &config::Route, pool: PoolIndex) -> Arc<Route> {
         let name = words.name.value.as_str();
         let before = self.previous.and_then(|previous| previous.routes_by_name.get(name));
         if let Some(before) = before
             && before.is_as(words)
         {
-            if Arc::ptr_eq(&before.pool, pool) {
+            if before.pool == pool {
                 return before.clone();
             }
             return Arc::new(Route::new(before.terms.clone(), words, pool));
@@ -210,9 +212,9 @@ impl Builder<'_> {
 }
 
 impl Route {
-    fn new(terms: Arc<Terms>, words: &config::Route, pool: &Arc<Pool>) -> Route {
+    fn new(terms: Arc<Terms>, words: &config::Route, pool: PoolIndex) -> Route {
         let (origins, body_bytes_max) = (words.origins.clone(), words.body_bytes_max);
-        Route { terms, origins, body_bytes_max, pool: pool.clone() }
+        Route { terms, origins, body_bytes_max, pool }
     }
 
     /// Whether `words` would give the same, the pool aside.

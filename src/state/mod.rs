@@ -5,9 +5,10 @@
 
 pub mod build;
 pub mod orders;
+pub mod pools;
 pub mod registry;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -15,12 +16,15 @@ use ipnet::IpNet;
 use crate::config::{Config, ListenAddress, OriginMatch};
 use crate::net::tls::Terminator;
 use crate::net::tls::certificate::LoadedCertificate;
+use crate::outcome::Refusal;
 use crate::route::Table;
 use crate::telemetry::metrics::ListenerMetrics;
 use crate::tunnel::Terms;
 use crate::upstream::pool::Pool;
 
-/// One generation of the configuration, ready to use. Parts that a new generation does not change are the same `Arc`s
+use self::pools::{PoolIndex, Pools};
+
+/// One generation of the configuration, ready to use. Parts that the next snapshot does not change are the same `Arc`s
 /// in both.
 pub struct Snapshot {
     /// Counts accepted configurations, from 1.
@@ -28,11 +32,11 @@ pub struct Snapshot {
     /// What it was built from: limits, socket options, and what the next one is compared with.
     pub config: Arc<Config>,
     /// Finds a request's route.
-    pub routes: Table<Arc<Route>>,
+    pub routes: Arc<Table<Arc<Route>>>,
     /// All routes, by name.
-    pub routes_by_name: HashMap<Arc<str>, Arc<Route>>,
-    /// All pools, by name.
-    pub pools: BTreeMap<Arc<str>, Arc<Pool>>,
+    pub routes_by_name: Arc<HashMap<Arc<str>, Arc<Route>>>,
+    /// All pools.
+    pub pools: Pools,
     /// The sockets to listen on, in the order of the configuration.
     pub listeners: Vec<Arc<Listener>>,
 }
@@ -45,8 +49,8 @@ pub struct Route {
     pub origins: Option<Vec<OriginMatch>>,
     /// Bytes of a request's body; `None` is any.
     pub body_bytes_max: Option<u64>,
-    /// Who serves it.
-    pub pool: Arc<Pool>,
+    /// Who serves it: the place of its pool in the same snapshot.
+    pub pool: PoolIndex,
 }
 
 /// A bound socket's settings.
@@ -87,6 +91,14 @@ impl ListenerKey {
 }
 
 impl Snapshot {
+    /// Who serves a route of this snapshot.
+    ///
+    /// # Errors
+    /// [`Refusal::NoBackend`] for a route of another one.
+    pub fn pool(&self, route: &Route) -> Result<&Arc<Pool>, Refusal> {
+        self.pools.at(route.pool).ok_or(Refusal::NoBackend)
+    }
+
     /// The settings of the socket that is bound to `key`.
     pub fn listener(&self, key: &ListenerKey) -> Option<&Arc<Listener>> {
         self.listeners.iter().find(|listener| listener.key == *key)

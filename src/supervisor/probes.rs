@@ -89,7 +89,7 @@ impl Probes {
     fn start_and_stop(&mut self, snapshot: &Snapshot, unprobed: &mpsc::Sender<()>) {
         let mut before = std::mem::take(&mut self.watched);
         let config = &snapshot.config;
-        for pool in snapshot.pools.values() {
+        for pool in snapshot.pools.iter() {
             let Some(check) = &pool.health else { continue };
             let terms = Terms {
                 check: check.clone(),
@@ -120,7 +120,7 @@ impl Probes {
             watched.backend.set_health(Health::Unknown);
         }
         // Where nobody asks, backends count as up.
-        let unchecked = snapshot.pools.values().filter(|pool| pool.health.is_none());
+        let unchecked = snapshot.pools.iter().filter(|pool| pool.health.is_none());
         for member in unchecked.flat_map(|pool| pool.members.all()) {
             member.backend.set_health(Health::Up);
         }

@@ -212,8 +212,8 @@ fn renews_certificates(previous: &Snapshot, next: &Snapshot) -> bool {
         let settings = pool.tls.as_ref()?.settings();
         Some((settings.authorities.clone(), settings.certificate.clone()))
     };
-    let by_pools = next.pools.iter().any(|(name, pool)| {
-        let before = previous.pools.get(name);
+    let by_pools = next.pools.iter().any(|pool| {
+        let before = previous.pools.get(&pool.name);
         let tls = before.and_then(|before| files(before)).zip(files(pool));
         let secrets = before.and_then(|before| before.secrets.as_ref()).zip(pool.secrets.as_ref());
         tls.is_some_and(|(before, now)| before != now) || secrets.is_some_and(|(before, now)| before != now)
