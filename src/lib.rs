@@ -50,6 +50,12 @@
 //! number of routes, but for regular expressions. `longhaul check --explain` asks the table that a request would ask, and
 //! reads its request as [`proxy::inbound`] does.
 //!
+//! # Backends
+//! [`upstream::members`] has the one order in which backends are asked: who a cookie names, who is up and active, who has
+//! not been probed, and then the backups. What a choice reads of each is one byte ([`upstream::standing`]): its health and
+//! its state, which is what the file says until an operator orders another (`supervisor::states`). Balancers by load give
+//! those that have just become available a share that grows ([`upstream::balance`]).
+//!
 //! # Threads
 //! A worker is a thread with a current-thread runtime; a tunnel lives and dies on one worker, so its bytes cross no
 //! core. Every listener has one socket and one accepting loop (`listen::admit`), which hands each connection to the

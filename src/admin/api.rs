@@ -1,4 +1,5 @@
-//! The operator's interface: the live tunnels, and orders. JSON over HTTP, on a loopback address or a unix socket.
+//! The operator's interface: the live tunnels, the backends, and orders. JSON over HTTP, on a loopback address or a unix
+//! socket.
 //!
 //! Whoever may connect may use it. Web pages may not: a page that makes a browser connect here is told apart by its
 //! `Origin`, and one that gave its own name this address by its `Host`.
@@ -15,26 +16,31 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
+use super::backends;
 use super::serve::{Answer, response};
 use crate::proto::authority;
-use crate::state::orders::{Asker, Reload, Reloaded};
+use crate::proxy::Plane;
+use crate::state::orders::{Asker, Order, Reload, Reloaded};
 use crate::telemetry::access::Id;
 use crate::telemetry::labels::{Direction, http_version};
-use crate::tunnel::sessions::{Session, Sessions};
+use crate::tunnel::sessions::Session;
 
 /// Tunnels on a page, unless asked for another number.
 const PAGE_DEFAULT: usize = 100;
 /// Tunnels on a page, at most.
 const PAGE_MAX: usize = 1_000;
-/// How long a reload may take before who asked for it is sent away.
-const RELOAD_DEADLINE: Duration = Duration::from_secs(60);
+/// What there is.
+const HERE: &str =
+    "here are GET /api/v1/tunnels, GET /api/v1/backends, POST /api/v1/backends/state and POST /api/v1/reload";
+/// How long an order may take before who gave it is sent away.
+pub(super) const ORDER_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Answers operators.
 pub struct Api {
-    /// The live table.
-    pub sessions: Arc<Sessions>,
+    /// Has the live table and the backends.
+    pub plane: Arc<Plane>,
     /// To the supervisor.
-    pub orders: mpsc::Sender<Reload>,
+    pub orders: mpsc::Sender<Order>,
     /// Whether `Host` must be a loopback name; a unix socket has none.
     pub checks_host: bool,
 }
@@ -47,10 +53,18 @@ impl Answer for Api {
         }
         match (&head.method, head.uri.path()) {
             (&Method::GET, "/api/v1/tunnels") => self.tunnels(head.uri.query().unwrap_or_default()),
+            (&Method::GET, "/api/v1/backends") => {
+                backends::list(&self.plane.snapshot.load(), head.uri.query().unwrap_or_default())
+            }
+            (&Method::POST, "/api/v1/backends/state") => {
+                backends::order_state(&self.orders, head.uri.query().unwrap_or_default()).await
+            }
             (&Method::POST, "/api/v1/reload") => self.reload().await,
-            (_, "/api/v1/tunnels") => error(StatusCode::METHOD_NOT_ALLOWED, "use GET"),
-            (_, "/api/v1/reload") => error(StatusCode::METHOD_NOT_ALLOWED, "use POST"),
-            _ => error(StatusCode::NOT_FOUND, "here are GET /api/v1/tunnels and POST /api/v1/reload"),
+            (_, "/api/v1/tunnels" | "/api/v1/backends") => error(StatusCode::METHOD_NOT_ALLOWED, "use GET"),
+            (_, "/api/v1/reload" | "/api/v1/backends/state") => {
+                error(StatusCode::METHOD_NOT_ALLOWED, "use POST")
+            }
+            _ => error(StatusCode::NOT_FOUND, HERE),
         }
     }
 }
@@ -85,17 +99,20 @@ impl Api {
                 _ => return error(StatusCode::BAD_REQUEST, "the parameters are after and limit"),
             }
         }
-        let page = self.sessions.page(after, limit);
+        let page = self.plane.sessions.page(after, limit);
         let next = (page.len() == limit).then(|| page.last().map(|last| last.id.to_string())).flatten();
         let tunnels: Vec<Value> = page.iter().map(|session| describe(session)).collect();
-        answer(StatusCode::OK, &json!({ "tunnels": tunnels, "next": next, "total": self.sessions.len() }))
+        answer(
+            StatusCode::OK,
+            &json!({ "tunnels": tunnels, "next": next, "total": self.plane.sessions.len() }),
+        )
     }
 
     async fn reload(&self) -> Response<Full<Bytes>> {
         let (reply, reloaded) = oneshot::channel();
         let order = Reload { asker: Asker::Operator, reply: Some(reply) };
-        let outcome = timeout(RELOAD_DEADLINE, async {
-            self.orders.send(order).await.ok()?;
+        let outcome = timeout(ORDER_DEADLINE, async {
+            self.orders.send(Order::Reload(order)).await.ok()?;
             reloaded.await.ok()
         });
         match outcome.await {
@@ -146,11 +163,11 @@ fn split_pair(part: &str) -> (&str, &str) {
     part.split_once('=').unwrap_or((part, ""))
 }
 
-fn error(status: StatusCode, problem: &str) -> Response<Full<Bytes>> {
+pub(super) fn error(status: StatusCode, problem: &str) -> Response<Full<Bytes>> {
     answer(status, &json!({ "error": problem }))
 }
 
-fn answer(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
+pub(super) fn answer(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
     let mut bytes = body.to_string().into_bytes();
     bytes.push(b'\n');
     response(status, "application/json", bytes)

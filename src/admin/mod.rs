@@ -2,5 +2,6 @@
 //! and steers, and may not. Both run on a thread of their own, so that they answer under load.
 
 pub mod api;
+mod backends;
 pub mod scrape;
 pub mod serve;

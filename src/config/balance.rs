@@ -13,11 +13,17 @@ pub enum Balance {
     /// One after the other, as often as their weights say.
     RoundRobin,
     /// The fewest open tunnels, handshakes and requests in flight, by weight.
-    LeastConnections,
+    LeastConnections {
+        /// For how long the share grows of who has just become available; `None` gives the full one at once.
+        slow_start: Option<Duration>,
+    },
     /// Any, as often as their weights say.
     Random,
     /// Of two at random, the one with less load by weight.
-    PowerOfTwo,
+    PowerOfTwo {
+        /// As of `LeastConnections`.
+        slow_start: Option<Duration>,
+    },
     /// The same one for what is the same in a request, whoever chooses.
     Hash(Hash),
 }
@@ -27,7 +33,7 @@ impl Balance {
     pub fn hashed(&self) -> Option<&HashKey> {
         match self {
             Self::Hash(hash) => Some(&hash.key),
-            Self::RoundRobin | Self::LeastConnections | Self::Random | Self::PowerOfTwo => None,
+            Self::RoundRobin | Self::LeastConnections { .. } | Self::Random | Self::PowerOfTwo { .. } => None,
         }
     }
 }

@@ -4,8 +4,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::file::Verify;
-use super::{Balance, ClientCertificateMode, LogFormat, LogLevel, SameSite, TlsVersion, UnknownName};
+use super::file::{PlainBalance, Verify};
+use super::{ClientCertificateMode, LogFormat, LogLevel, SameSite, State, TlsVersion, UnknownName};
 
 /// `server.workers`: one worker per core.
 pub const WORKERS: Option<usize> = None;
@@ -73,7 +73,9 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 pub const HALF_CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// `pools.NAME.balance`: tunnels stay, so what counts is how many are open.
-pub const BALANCE: Balance = Balance::LeastConnections;
+pub const BALANCE: PlainBalance = PlainBalance::LeastConnections;
+/// `pools.NAME.slow_start`: time for caches to fill, and for the others' clients to come one by one.
+pub const SLOW_START: Option<Duration> = Some(Duration::from_secs(30));
 /// `pools.NAME.balance.load_max`: a key stays where it is, and all replicas agree on it; only load that one of them sees
 /// could tell otherwise.
 pub const LOAD_MAX: Option<u32> = None;
@@ -87,6 +89,10 @@ pub const STICKY_HTTP_ONLY: bool = true;
 pub const STICKY_SAME_SITE: SameSite = SameSite::Lax;
 /// `pools.NAME.backends`: the weight of a backend that is only an address.
 pub const WEIGHT: u32 = 1;
+/// `pools.NAME.backends.state`
+pub const STATE: State = State::Active;
+/// `pools.NAME.backends.backup`
+pub const BACKUP: bool = false;
 /// `pools.NAME.tls.verify`
 pub const VERIFY: Verify = Verify::Full;
 /// `pools.NAME.keepalive.idle_max`: no more than what was in use a moment ago, and a bound for the moment after a crowd.

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use toml::Spanned;
 use toml::de::DeValue;
 
-pub use self::balance::{BalanceWords, HashWords, StickyWords};
+pub use self::balance::{BalanceWords, HashWords, PlainBalance, StickyWords};
 pub use self::health::{HealthWords, ProbeKind, ProbeMethod};
 use super::reader::{Found, Reader, Word, words};
 use super::shape::Shape;
@@ -24,7 +24,7 @@ use super::units::{Delay, IdleTimeout, KernelTimer, Size, Timeout};
 use super::words::{Auto, Entries, List, Named, Number, Off, choices};
 use super::{
     At, BackendAddress, Cipher, ClientCertificateMode, HostMatch, Kind, ListenAddress, LogFormat, LogLevel,
-    OriginMatch, PathMatch, TlsVersion, UnknownName, ValueMatch,
+    OriginMatch, PathMatch, State, TlsVersion, UnknownName, ValueMatch,
 };
 use crate::proto::proxy_header::Version;
 
@@ -274,6 +274,8 @@ words! {
     struct PoolWords = "`[pools.NAME]`" {
         /// How a backend is chosen: a word such as `"round-robin"`, or `{ hash = … }`; default least-connections.
         optional balance: BalanceWords,
+        /// For how long the share grows of a backend that has just come up, up to 7d, or `"off"`; default 30s.
+        optional slow_start: Off<Timeout>,
         /// The cookie by which clients come back to their backend; absent: none is set.
         optional sticky: StickyWords,
         /// The backends, at least one: `"host:port"`, `"unix:/path"`, or a table with a weight.
@@ -332,6 +334,10 @@ words! {
         required address: BackendAddress,
         /// Its share, 1 to 1,000; default 1.
         optional weight: Number<1, 1_000>,
+        /// `"active"`; `"draining"`, no new tunnels; `"disabled"`, and not probed; default active.
+        optional state: State,
+        /// Whether it is used only while no other one is up; default false.
+        optional backup: bool,
     }
 }
 
@@ -348,7 +354,7 @@ impl Word for BackendWords {
             DeValue::String(_) => {
                 let address = BackendAddress::read(value, reader)?;
                 let address = Found::Written(At { value: address, place: reader.place(value.span()) });
-                Some(Self(WeightedBackendWords { address, weight: Found::Absent }))
+                Some(Self(WeightedBackendWords { address, ..WeightedBackendWords::default() }))
             }
             _ => {
                 reader.report_kind(value, Self::SHAPE);

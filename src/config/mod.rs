@@ -53,7 +53,7 @@ pub use condition::{Condition, Kind, ValueMatch};
 pub use diff::Change;
 pub use health::{BodyMatch, Health, HealthKind, HttpProbe, ProbeTarget, Statuses, WebSocketProbe};
 pub use pattern::{Case, PATTERNS_MAX, Pattern};
-pub use pool::{Backend, BackendAddress, Keepalive, Pool};
+pub use pool::{Backend, BackendAddress, Keepalive, Pool, State};
 pub use problem::{Place, Problem, Problems, Severity, Sources};
 pub use route::{HostMatch, Match, OriginMatch, PathMatch, Route};
 pub use tls::{

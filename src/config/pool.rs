@@ -41,6 +41,32 @@ pub struct Backend {
     pub address: At<BackendAddress>,
     /// Its share, 1 to 1,000.
     pub weight: u32,
+    /// Which tunnels it gets.
+    pub state: State,
+    /// It is used only while no other one is up.
+    pub backup: bool,
+}
+
+/// Which tunnels a backend gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Those that fall to it.
+    Active,
+    /// None but those of clients that come back to it by their cookie; it keeps what it has.
+    Draining,
+    /// None at all, and it is not probed; it keeps what it has.
+    Disabled,
+}
+
+impl State {
+    /// As it is written.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Draining => "draining",
+            Self::Disabled => "disabled",
+        }
+    }
 }
 
 /// Where a backend listens.

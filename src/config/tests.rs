@@ -238,6 +238,8 @@ fn the_full_example_means_what_it_says() {
     let host = "fd00::12".to_owned();
     assert_eq!(backends[2].address.value, BackendAddress::Tcp { host, port: 8080 });
     assert_eq!(backends.iter().map(|backend| backend.weight).collect::<Vec<_>>(), [1, 1, 2]);
+    let others = |backend: &Backend| (backend.state, backend.backup);
+    assert!(backends.iter().all(|backend| others(backend) == (defaults::STATE, defaults::BACKUP)));
 
     let hash = Hash { key: HashKey::Query("room".to_owned()), load_max: defaults::LOAD_MAX };
     assert_eq!(config.pools["rooms"].balance, Balance::Hash(hash));

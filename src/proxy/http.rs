@@ -43,7 +43,7 @@ pub async fn forward(
         // hyper would take a GET that does not say so to have no body.
         head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
-    let wish = pool.wish(&head, account.client());
+    let wish = pool.members.wish(&head, account.client());
     let mut outgoing = Outgoing { head, body, body_bytes_max };
     let mut search = Search::begin(pool, wish, client, &snapshot.config.tcp, &plane.metrics);
     let (mut lease, mut connection) = request::connect(&mut search, limits).await?;
@@ -58,7 +58,7 @@ pub async fn forward(
         pool.metrics.resent.increment();
         (lease, connection) = request::connect_anew(&mut search, lease, limits).await?;
     };
-    pool.remind(wish, &lease, answer.response.headers_mut());
+    pool.members.remind(wish, &lease, answer.response.headers_mut());
     relay(answer.response, route, lease, answer.connection, account)
 }
 

@@ -62,7 +62,7 @@ pub async fn open(
 ) -> Result<Response<Body>, Refusal> {
     let client = handshake.caller.introduces(account.client());
     let pool = snapshot.pool(route)?;
-    let wish = pool.wish(&handshake.head, account.client());
+    let wish = pool.members.wish(&handshake.head, account.client());
     let mut search = Search::begin(pool, wish, &client, &snapshot.config.tcp, &plane.metrics);
     let (lease, stream) = search.connect().await?;
     account.leased(&lease);
@@ -78,12 +78,12 @@ pub async fn open(
             return Err(Refusal::Answer(AnswerError::NotWebSocket));
         }
         Reply::Declined(mut response) => {
-            pool.remind(wish, &lease, response.headers_mut());
+            pool.members.remind(wish, &lease, response.headers_mut());
             return plain::relay(response, route, lease, None, account);
         }
     };
     let Switched { stream, early, answer, mut head } = switched;
-    pool.remind(wish, &lease, &mut head.headers);
+    pool.members.remind(wish, &lease, &mut head.headers);
     switch.set(Beginning {
         backend: Leg { stream, early, scanner: scanner(Side::Backend, &answer) },
         answer,

@@ -22,7 +22,8 @@ use crate::route::Table;
 use crate::telemetry::Metrics;
 use crate::tunnel::Terms;
 use crate::upstream::backend::Health;
-use crate::upstream::pool::{Member, Members, Pool};
+use crate::upstream::members::{Member, Members};
+use crate::upstream::pool::Pool;
 use crate::upstream::sticky::Cookies;
 
 /// Builds the snapshot of `config`, the one after `previous`.
@@ -137,9 +138,12 @@ impl Builder<'_> {
         let name: Arc<str> = Arc::from(name);
         // Without probes nothing would ever find an unknown backend to be up.
         let initial = if words.health.is_some() { Health::Unknown } else { Health::Up };
+        let is_first = self.previous.is_none();
         let member = |backend: &config::Backend| Member {
-            backend: self.registry.backend(&name, &backend.address.value, initial),
+            backend: self.registry.backend(&name, &backend.address.value, initial, is_first),
             weight: backend.weight,
+            state: backend.state,
+            backup: backend.backup,
         };
         let members = Members::new(&words.balance, words.backends.iter().map(member).collect());
         let members = match (&words.sticky, &secrets) {
@@ -159,7 +163,6 @@ impl Builder<'_> {
         Some(Arc::new(Pool {
             members,
             secrets,
-            hashed: words.balance.hashed().cloned(),
             tls,
             proxy_protocol: words.proxy_protocol,
             keepalive: words.keepalive,

@@ -2,7 +2,27 @@
 
 use tokio::sync::oneshot;
 
-use crate::config::Problems;
+use crate::config::{Problems, State};
+
+/// What may be asked.
+pub enum Order {
+    /// Read the configuration again.
+    Reload(Reload),
+    /// Put a backend into a state.
+    State(StateOrder),
+}
+
+/// Put a backend into a state.
+pub struct StateOrder {
+    /// The name of its pool.
+    pub pool: String,
+    /// Its address, as metrics and logs show it.
+    pub backend: String,
+    /// `None` is the one that the configuration gives it.
+    pub state: Option<State>,
+    /// Learns the state that it has now; `None` when there is no such backend.
+    pub reply: oneshot::Sender<Option<State>>,
+}
 
 /// Read the configuration again.
 pub struct Reload {

@@ -21,14 +21,24 @@ pub struct Registry {
 type Key = (Arc<str>, BackendAddress);
 
 impl Registry {
-    /// The backend at `address` of `pool`: the same one as long as anyone holds it.
-    pub fn backend(&self, pool: &Arc<str>, address: &BackendAddress, initial: Health) -> Arc<Backend> {
+    /// The backend at `address` of `pool`: the same one as long as anyone holds it. One that is not of the `first`
+    /// generation comes to others that have been there.
+    pub fn backend(
+        &self,
+        pool: &Arc<str>,
+        address: &BackendAddress,
+        initial: Health,
+        first: bool,
+    ) -> Arc<Backend> {
         let mut backends = self.backends.lock().unwrap_or_else(PoisonError::into_inner);
         let slot = backends.entry((pool.clone(), address.clone())).or_default();
         if let Some(backend) = slot.upgrade() {
             return backend;
         }
         let backend = Arc::new(Backend::new(pool.clone(), address.clone(), initial));
+        if !first {
+            backend.standing.arrive();
+        }
         *slot = Arc::downgrade(&backend);
         backend
     }

@@ -11,6 +11,7 @@ mod probes;
 mod reload;
 pub mod signals;
 mod sources;
+mod states;
 mod threads;
 mod watch;
 
@@ -30,7 +31,7 @@ use crate::lifecycle::{Permits, Phase, PhaseSender, phases};
 use crate::net::socket;
 use crate::proxy::Plane;
 use crate::state::build;
-use crate::state::orders::{Asker, Reload};
+use crate::state::orders::{Asker, Order, Reload};
 use crate::state::registry::Registry;
 use crate::telemetry::Metrics;
 use crate::telemetry::access::AccessLog;
@@ -68,7 +69,7 @@ pub struct Supervisor {
     workers: Vec<Worker>,
     log: Control,
     status: Arc<Status>,
-    orders: mpsc::Receiver<Reload>,
+    orders: mpsc::Receiver<Order>,
     /// Tells the watcher what to watch.
     watched: channel::Sender<Watched>,
 }
@@ -166,7 +167,7 @@ impl Supervisor {
         let api = admin_socket.map(|socket| {
             tracing::info!(address = %socket, "admin");
             let checks_host = socket.file.is_none();
-            (socket, Api { sessions: plane.sessions.clone(), orders: order, checks_host })
+            (socket, Api { plane: plane.clone(), orders: order, checks_host })
         });
         threads::start_admin(metrics_socket.map(|socket| (socket, Scrape { exporter, ready })), api)?;
         listeners.open(bound, &plane, &connections, &workers)?;
@@ -195,9 +196,16 @@ impl Supervisor {
             let order = tokio::select! {
                 biased;
                 () = signals.stop.wait() => break,
-                _ = signals.reload.recv() => Reload { asker: Asker::Signal, reply: None },
+                _ = signals.reload.recv() => Order::Reload(Reload { asker: Asker::Signal, reply: None }),
                 // Without a file and an admin address nobody can order anything.
                 Some(order) = self.orders.recv() => order,
+            };
+            let order = match order {
+                Order::Reload(order) => order,
+                Order::State(order) => {
+                    self.put_into_state(order);
+                    continue;
+                }
             };
             // What it waits for is the reading of files, which may be on a disk that does not answer; nothing has changed
             // until that has ended.

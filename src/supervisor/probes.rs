@@ -10,11 +10,12 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
-use crate::config::BackendAddress;
+use crate::config::{BackendAddress, State};
 use crate::state::Snapshot;
 use crate::telemetry::Metrics;
 use crate::upstream::backend::{Backend, Health};
 use crate::upstream::health::{self, Terms};
+use crate::upstream::members::Member;
 
 /// Readiness waits this long for the first round, at most.
 const FIRST_ROUND_MAX: Duration = Duration::from_secs(5);
@@ -86,7 +87,11 @@ impl Probes {
         self.tasks.shutdown().await;
     }
 
+    /// Before, it brings the states of all backends in line with the configuration: who is disabled is not probed.
     fn start_and_stop(&mut self, snapshot: &Snapshot, unprobed: &mpsc::Sender<()>) {
+        for member in snapshot.pools.iter().flat_map(|pool| pool.members.all()) {
+            member.backend.configure(member.state);
+        }
         let mut before = std::mem::take(&mut self.watched);
         let config = &snapshot.config;
         for pool in snapshot.pools.iter() {
@@ -98,7 +103,8 @@ impl Probes {
                 tcp: config.tcp.clone(),
                 limits: config.limits.clone(),
             };
-            for member in pool.members.all() {
+            let wanted = |member: &&Member| member.backend.standing.state() != State::Disabled;
+            for member in pool.members.all().iter().filter(wanted) {
                 let key = (pool.name.clone(), member.backend.address.clone());
                 let watched = match before.remove(&key) {
                     Some(same)

@@ -52,6 +52,7 @@ pub fn register(sources: Sources, workers: &[Worker]) {
             let up = backend.health() == Health::Up;
             let (load, idle) = (backend.load(), backend.idle.get());
             samples.backend(&backend.pool, &backend.label, up, load, idle);
+            samples.backend_state(&backend.pool, &backend.label, backend.standing.state());
         }
     });
 }

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::config::Watched;
 use crate::config::load::{FILE_BYTES_MAX, INCLUDED_FILES_MAX};
-use crate::state::orders::{Asker, Reload};
+use crate::state::orders::{Asker, Order, Reload};
 
 /// Quiet that is waited for before a look.
 const DEBOUNCE: Duration = Duration::from_millis(250);
@@ -27,7 +27,7 @@ const DEBOUNCE_MAX: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_secs(5);
 
 /// Orders a reload whenever something in `watched` has another content than before. Ends with the supervisor.
-pub async fn run(mut watched: watch::Receiver<Watched>, orders: mpsc::Sender<Reload>) {
+pub async fn run(mut watched: watch::Receiver<Watched>, orders: mpsc::Sender<Order>) {
     let mut files = watched.borrow_and_update().clone();
     let (notices, mut noticed) = mpsc::channel(1);
     let mut watcher = folders(&files, &notices);
@@ -39,7 +39,7 @@ pub async fn run(mut watched: watch::Receiver<Watched>, orders: mpsc::Sender<Rel
         let now = fingerprint(&files).await;
         if now != seen {
             seen = now;
-            if orders.send(Reload { asker: Asker::Watch, reply: None }).await.is_err() {
+            if orders.send(Order::Reload(Reload { asker: Asker::Watch, reply: None })).await.is_err() {
                 return;
             }
         }

@@ -13,6 +13,7 @@ use super::labels::{
 };
 use super::process;
 use super::registry::{Buckets, Counter, Family, Gauge, GaugeGuard, Histogram, Kind, Registry, Samples};
+use crate::config::State;
 use crate::outcome::{ConnectError, Ending};
 
 const SECOND: u64 = 1_000_000;
@@ -111,7 +112,9 @@ families! {
         "WebSocket messages that tunnels have passed on.";
 
     BACKEND_UP = Kind::Gauge, "longhaul_backend_up" ["pool", "backend"]
-        "1 when the backend's health checks pass or it has none, 0 when they fail or have not finished.";
+        "1 when the backend's health checks pass or it has none, 0 when they fail, have not finished, or it is disabled.";
+    BACKEND_STATE = Kind::Gauge, "longhaul_backend_state" ["pool", "backend", "state"]
+        "Always 1; the label tells which tunnels a backend gets: active, draining or disabled.";
     BACKEND_TUNNELS = Kind::Gauge, "longhaul_backend_tunnels" ["pool", "backend"]
         "What a backend carries: tunnels, handshakes and requests in flight.";
     BACKEND_IDLE = Kind::Gauge, "longhaul_backend_idle_connections" ["pool", "backend"]
@@ -370,6 +373,11 @@ impl Samples {
         self.push(&BACKEND_UP, &[pool, backend], f64::from(u8::from(up)));
         self.push(&BACKEND_TUNNELS, &[pool, backend], load as f64);
         self.push(&BACKEND_IDLE, &[pool, backend], idle as f64);
+    }
+
+    /// Which tunnels a backend gets.
+    pub fn backend_state(&mut self, pool: &str, backend: &str, state: State) {
+        self.push(&BACKEND_STATE, &[pool, backend, state.label()], 1.0);
     }
 
     /// When a certificate stops being valid, since 1970.

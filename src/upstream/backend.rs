@@ -1,11 +1,13 @@
 //! One backend: its identity, its health and what it carries. It outlives configurations; counts and health are atomics
 //! that all workers share, because a choice must know the load that all of them put on it.
 
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::config::BackendAddress;
+pub use super::standing::Health;
+use super::standing::Standing;
+use crate::config::{BackendAddress, State};
 use crate::lifecycle::Count;
 
 /// Between two warnings of the same backend.
@@ -23,30 +25,29 @@ pub struct Backend {
     load: AtomicUsize,
     /// Connections that are kept for further requests and carry none: no load.
     pub idle: Count,
-    health: AtomicU8,
+    /// Its health, its state, and since when it can be chosen.
+    pub standing: Standing,
+    wanted: Mutex<Wanted>,
     /// When a failure of it was last warned of.
     complained: Mutex<Option<Instant>>,
 }
 
-/// What is known of a backend's health.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Health {
-    /// Not yet probed: picked only when none is up.
-    Unknown = 0,
-    /// Probes pass, or there are none.
-    Up = 1,
-    /// Probes fail: never picked.
-    Down = 2,
+/// The states that are wanted of a backend.
+#[derive(Debug)]
+struct Wanted {
+    /// In the configuration.
+    configured: State,
+    /// By an order.
+    ordered: Option<State>,
 }
 
 impl Backend {
     /// A backend that carries nothing.
     pub fn new(pool: Arc<str>, address: BackendAddress, health: Health) -> Backend {
         let label = Arc::from(address.to_string());
-        let (load, health) = (AtomicUsize::new(0), AtomicU8::new(health as u8));
-        let (idle, complained) = (Count::default(), Mutex::default());
-        Backend { pool, address, label, load, idle, health, complained }
+        let wanted = Mutex::new(Wanted { configured: State::Active, ordered: None });
+        let (load, idle, complained) = (AtomicUsize::new(0), Count::default(), Mutex::default());
+        Backend { pool, address, label, load, idle, standing: Standing::new(health), wanted, complained }
     }
 
     /// Open tunnels, handshakes and requests in flight, over all workers.
@@ -56,18 +57,35 @@ impl Backend {
 
     /// What is known of its health.
     pub fn health(&self) -> Health {
-        match self.health.load(Relaxed) {
-            1 => Health::Up,
-            2 => Health::Down,
-            _ => Health::Unknown,
-        }
+        self.standing.health()
     }
 
     /// Sets the health; returns what it was.
     pub fn set_health(&self, health: Health) -> Health {
-        let before = self.health();
-        self.health.store(health as u8, Relaxed);
-        before
+        self.standing.set_health(health)
+    }
+
+    /// Tells it the state that the configuration gives it. Where that is another than before, it ends an order.
+    pub fn configure(&self, state: State) {
+        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        if wanted.configured != state {
+            *wanted = Wanted { configured: state, ordered: None };
+        }
+        self.standing.set_state(wanted.ordered.unwrap_or(state));
+    }
+
+    /// Orders a state, or `None`: the one of the configuration. Returns the one that it has now.
+    pub fn order(&self, state: Option<State>) -> State {
+        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        wanted.ordered = state;
+        let state = state.unwrap_or(wanted.configured);
+        self.standing.set_state(state);
+        state
+    }
+
+    /// The state that was ordered and still holds.
+    pub fn ordered(&self) -> Option<State> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).ordered
     }
 
     /// Whether a failure of it may be warned of: once in ten seconds, however many requests meet it.

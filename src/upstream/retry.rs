@@ -1,7 +1,8 @@
 //! Reaching a backend, and another one when that fails before the backend can have acted on anything.
 
 use super::backend::{Backend, Lease};
-use super::pool::{Pool, Tried, Wish};
+use super::members::{Tried, Wish};
+use super::pool::Pool;
 use crate::config::Tcp;
 use crate::net::dial::{self, DialError, Way};
 use crate::net::stream::Stream;

@@ -15,7 +15,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::{HeaderMap, HeaderValue, SET_COOKIE};
 
-use super::pool::Member;
+use super::members::Member;
 use crate::config::{self, SameSite};
 use crate::net::tls::secrets::Secrets;
 use crate::proto::cookie;

@@ -32,6 +32,7 @@ mod request_limits;
 mod routing;
 mod sizes;
 mod spine;
+mod states;
 mod sticky;
 mod stopping;
 mod tls;

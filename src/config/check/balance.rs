@@ -1,19 +1,45 @@
 //! How a pool chooses, and what stays with the choice.
 
+use std::time::Duration;
+
 use super::watched;
-use crate::config::file::{BalanceWords, StickyWords};
+use crate::config::file::{BalanceWords, PlainBalance, StickyWords};
 use crate::config::problem::shown;
 use crate::config::reader::{Found, Reader};
+use crate::config::units::Timeout;
+use crate::config::words::Off;
 use crate::config::{At, Balance, Hash, Place, SameSite, Sticky, defaults};
 
-pub fn balance(words: Found<BalanceWords>) -> Option<Balance> {
-    match words.optional()?.map(|words| words.value) {
-        None => Some(defaults::BALANCE),
-        Some(BalanceWords::Plain(balance)) => Some(balance),
-        Some(BalanceWords::Hash(words)) => Some(Balance::Hash(Hash {
+pub fn balance(
+    words: Found<BalanceWords>,
+    slow_start: Found<Off<Timeout>>,
+    reader: &mut Reader,
+) -> Option<Balance> {
+    let place = slow_start.place().cloned();
+    let slow_start = slow_start.or(defaults::SLOW_START);
+    let balance = match words.optional()?.map(|words| words.value) {
+        None => with(defaults::BALANCE, slow_start?),
+        Some(BalanceWords::Plain(balance)) => with(balance, slow_start?),
+        Some(BalanceWords::Hash(words)) => Balance::Hash(Hash {
             key: words.hash.written()?.value,
             load_max: words.load_max.or(defaults::LOAD_MAX)?,
-        })),
+        }),
+    };
+    let by_load = matches!(balance, Balance::LeastConnections { .. } | Balance::PowerOfTwo { .. });
+    if let Some(place) = place.filter(|_| !by_load) {
+        let remedy = "remove it, or write balance = \"least-connections\" or \"power-of-two\"";
+        reader.report(&place, "only a choice by load has a `slow_start`", remedy);
+        return None;
+    }
+    Some(balance)
+}
+
+fn with(balance: PlainBalance, slow_start: Option<Duration>) -> Balance {
+    match balance {
+        PlainBalance::LeastConnections => Balance::LeastConnections { slow_start },
+        PlainBalance::PowerOfTwo => Balance::PowerOfTwo { slow_start },
+        PlainBalance::RoundRobin => Balance::RoundRobin,
+        PlainBalance::Random => Balance::Random,
     }
 }
 

@@ -31,7 +31,7 @@ pub fn pools(words: Found<Named<PoolWords>>, reader: &mut Reader) -> Option<BTre
 
 fn pool(name: At<String>, words: PoolWords, reader: &mut Reader) -> Option<Pool> {
     let backends = backends(words.backends, reader);
-    let balance = balance(words.balance);
+    let balance = balance(words.balance, words.slow_start, reader);
     let sticky = sticky(words.sticky, reader);
     let proxy_protocol = words.proxy_protocol.optional();
     let keepalive = keepalive(words.keepalive, matches!(proxy_protocol, Some(Some(_))), reader);
@@ -47,6 +47,9 @@ fn pool(name: At<String>, words: PoolWords, reader: &mut Reader) -> Option<Pool>
         Some(None) => Some(None),
         None => None,
     };
+    if let Some(backends) = &backends {
+        report_only_backups(backends, reader);
+    }
     if let (Some(backends), Some(Some(tls))) = (&backends, &tls) {
         report_nameless(backends, &tls.value, reader);
     }
@@ -82,7 +85,12 @@ fn backends(words: Found<List<BackendWords, 1>>, reader: &mut Reader) -> Option<
             let remedy = format!("remove it, or raise the weight of the one on {line}");
             reader.report(&address.place, message, remedy);
         }
-        Some(Backend { address, weight: words.weight.or(defaults::WEIGHT)? })
+        Some(Backend {
+            address,
+            weight: words.weight.or(defaults::WEIGHT)?,
+            state: words.state.or(defaults::STATE)?,
+            backup: words.backup.or(defaults::BACKUP)?,
+        })
     }))
 }
 
@@ -108,6 +116,16 @@ fn keepalive(
         timeout: words.timeout.or(defaults::IDLE_CONNECTION_TIMEOUT)?,
         age_max: words.age_max.or(defaults::CONNECTION_AGE_MAX)?,
     }))
+}
+
+/// Backups stand in for others.
+fn report_only_backups(backends: &[Backend], reader: &mut Reader) {
+    if let Some(first) = backends.first()
+        && backends.iter().all(|backend| backend.backup)
+    {
+        let remedy = "remove `backup` from those that are to be used first";
+        reader.report(&first.address.place, "all backends of this pool are backups", remedy);
+    }
 }
 
 /// TLS needs a name, and a path is none.

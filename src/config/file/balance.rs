@@ -8,7 +8,7 @@ use crate::config::shape::Shape;
 use crate::config::syntax::{CookieDomain, CookieName, CookiePath, FilePath};
 use crate::config::units::{CookieAge, Percent};
 use crate::config::words::{Auto, Off, choices};
-use crate::config::{Balance, HashKey, SameSite};
+use crate::config::{HashKey, SameSite, State};
 
 words! {
     /// `balance` that is a table.
@@ -43,24 +43,38 @@ words! {
 }
 
 choices!(SameSite { "strict" => Self::Strict, "lax" => Self::Lax, "none" => Self::None, });
-choices!(Balance {
+/// `balance` that is a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlainBalance {
+    /// The fewest tunnels.
+    LeastConnections,
+    /// One after the other.
+    RoundRobin,
+    /// Any.
+    Random,
+    /// The better of two.
+    PowerOfTwo,
+}
+
+choices!(PlainBalance {
     "least-connections" => Self::LeastConnections,
     "round-robin" => Self::RoundRobin,
     "random" => Self::Random,
     "power-of-two" => Self::PowerOfTwo,
 });
+choices!(State { "active" => Self::Active, "draining" => Self::Draining, "disabled" => Self::Disabled, });
 
 /// `balance`: a word, or a table.
 #[derive(Clone, Debug)]
 pub enum BalanceWords {
-    /// One that needs nothing else.
-    Plain(Balance),
-    /// One that hashes.
+    /// A word.
+    Plain(PlainBalance),
+    /// A table.
     Hash(HashWords),
 }
 
 impl Word for BalanceWords {
-    const SHAPE: &'static Shape = &Shape::Either(&[Balance::SHAPE, HashWords::SHAPE]);
+    const SHAPE: &'static Shape = &Shape::Either(&[PlainBalance::SHAPE, HashWords::SHAPE]);
 
     fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader) -> Option<Self> {
         match value.get_ref() {
@@ -70,7 +84,7 @@ impl Word for BalanceWords {
                 reader.report(&reader.place(value.span()), "`balance` cannot be \"hash\" alone", remedy);
                 None
             }
-            DeValue::String(_) => Balance::read(value, reader).map(Self::Plain),
+            DeValue::String(_) => PlainBalance::read(value, reader).map(Self::Plain),
             _ => {
                 reader.report_kind(value, Self::SHAPE);
                 None

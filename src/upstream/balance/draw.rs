@@ -1,6 +1,6 @@
 //! A member at random, as often as its weight says.
 
-use crate::upstream::pool::Member;
+use crate::upstream::members::Member;
 
 /// As long as most members are candidates, one of the first draws meets one. After these all are looked at.
 const DRAWS_MAX: usize = 8;

@@ -8,7 +8,7 @@
 
 use super::draw::Draw;
 use super::maglev::Maglev;
-use crate::upstream::pool::Member;
+use crate::upstream::members::Member;
 
 /// A table, and what holds beside it.
 pub struct Hash {

@@ -10,7 +10,7 @@ use std::collections::BinaryHeap;
 
 use twox_hash::XxHash3_64;
 
-use crate::upstream::pool::Member;
+use crate::upstream::members::Member;
 
 /// Up to this many members, slots are [`SLOTS`]: 128 for each, so that shares are right to a hundredth.
 const MEMBERS_MAX: usize = 512;
@@ -32,6 +32,9 @@ pub struct Maglev {
 impl Maglev {
     /// The table of `members`.
     pub fn new(members: &[Member]) -> Maglev {
+        if members.is_empty() {
+            return Maglev { slots: Box::default(), members: 0 };
+        }
         let slots = if members.len() <= MEMBERS_MAX { SLOTS } else { SLOTS_MANY };
         let mut sorted: Vec<(&str, u32)> =
             (0..).zip(members).map(|(index, member)| (&*member.backend.label, index)).collect();
@@ -46,7 +49,7 @@ impl Maglev {
             })
             .collect();
         let mut owners = vec![None; slots as usize];
-        let mut free = if turns.is_empty() { 0 } else { slots };
+        let mut free = slots;
         while free > 0
             && let Some(mut turn) = turns.peek_mut()
         {

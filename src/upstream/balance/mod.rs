@@ -8,23 +8,26 @@ mod maglev;
 mod power_of_two;
 mod round_robin;
 mod share;
+mod slow_start;
+
+use std::time::Duration;
 
 use self::draw::Draw;
 use self::hash::Hash;
 use self::round_robin::RoundRobin;
-use super::pool::Member;
+use super::members::Member;
 use crate::config::Balance;
 
 /// One way to choose, with what it must remember.
 pub enum Balancer {
     /// One after the other, as often as their weights say.
     RoundRobin(RoundRobin),
-    /// The least load by weight.
-    LeastConnections,
+    /// The least load by weight; and how long a share grows.
+    LeastConnections(Option<Duration>),
     /// Any, as often as their weights say.
     Random(Draw),
-    /// The one with less load by weight, of two that are drawn.
-    PowerOfTwo(Draw),
+    /// The one with less load by weight, of two that are drawn; and how long a share grows.
+    PowerOfTwo(Draw, Option<Duration>),
     /// The same one for the same key.
     Hash(Hash),
 }
@@ -34,9 +37,9 @@ impl Balancer {
     pub fn new(balance: &Balance, members: &[Member]) -> Balancer {
         match balance {
             Balance::RoundRobin => Balancer::RoundRobin(RoundRobin::new(members.len())),
-            Balance::LeastConnections => Balancer::LeastConnections,
+            Balance::LeastConnections { slow_start } => Balancer::LeastConnections(*slow_start),
             Balance::Random => Balancer::Random(Draw::new(members)),
-            Balance::PowerOfTwo => Balancer::PowerOfTwo(Draw::new(members)),
+            Balance::PowerOfTwo { slow_start } => Balancer::PowerOfTwo(Draw::new(members), *slow_start),
             Balance::Hash(hash) => Balancer::Hash(Hash::new(members, hash.load_max)),
         }
     }
@@ -53,11 +56,13 @@ impl Balancer {
         let random = |bound| fastrand::u64(0..bound);
         match self {
             Balancer::RoundRobin(state) => state.pick(members, candidates()),
-            Balancer::LeastConnections => {
-                least_connections::pick(members, candidates(), |bound| fastrand::u32(0..bound))
+            Balancer::LeastConnections(slow_start) => {
+                least_connections::pick(members, candidates(), *slow_start, |bound| fastrand::u32(0..bound))
             }
             Balancer::Random(draw) => draw.pick(members, eligible, random),
-            Balancer::PowerOfTwo(draw) => power_of_two::pick(draw, members, eligible, random),
+            Balancer::PowerOfTwo(draw, slow_start) => {
+                power_of_two::pick(draw, members, eligible, *slow_start, random)
+            }
             Balancer::Hash(hash) => hash.pick(members, eligible, key, random),
         }
     }
@@ -70,7 +75,7 @@ pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::{self, BackendAddress, HashKey};
+    use crate::config::{self, BackendAddress, HashKey, State};
     use crate::upstream::backend::{Backend, Health};
 
     /// Members with these weights, all up.
@@ -79,7 +84,7 @@ pub(super) mod tests {
             let host = format!("192.0.{}.{}", index / 256, index % 256);
             let address = BackendAddress::Tcp { host, port: 80 };
             let backend = Arc::new(Backend::new(Arc::from("pool"), address, Health::Up));
-            Member { backend, weight: *weight }
+            Member { backend, weight: *weight, state: State::Active, backup: false }
         };
         weights.iter().enumerate().map(member).collect()
     }
@@ -98,9 +103,9 @@ pub(super) mod tests {
         let hash = |load_max| Balance::Hash(config::Hash { key: HashKey::Client, load_max });
         vec![
             Balance::RoundRobin,
-            Balance::LeastConnections,
+            Balance::LeastConnections { slow_start: None },
             Balance::Random,
-            Balance::PowerOfTwo,
+            Balance::PowerOfTwo { slow_start: None },
             hash(None),
             hash(Some(125)),
         ]

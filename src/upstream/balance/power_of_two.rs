@@ -1,20 +1,27 @@
 //! Power of two choices: two members are drawn at random, heavy ones more often, and the one with less load by weight is
-//! taken. It levels loads nearly as well as a look at all of them, and costs the same for any number of members.
+//! taken, as far as it has [grown](super::slow_start). It levels loads nearly as well as a look at all of them, and costs
+//! the same for any number of members.
+
+use std::time::Duration;
 
 use super::draw::Draw;
 use super::share::Share;
-use crate::upstream::pool::Member;
+use super::slow_start::Shares;
+use crate::upstream::members::Member;
 
 /// The less loaded of two that `draw` gives. `random` gives a number below its argument.
 pub fn pick(
     draw: &Draw,
     members: &[Member],
     eligible: impl Fn(usize) -> bool,
+    slow_start: Option<Duration>,
     random: impl Fn(u64) -> u64,
 ) -> Option<usize> {
+    let shares = Shares::new(slow_start);
     let first = draw.pick(members, &eligible, &random)?;
     let second = draw.pick(members, |index| index != first && eligible(index), &random);
-    let is_less = |index: &usize| Share::of(&members[*index]).is_less(&Share::of(&members[first]));
+    let share = |index: usize| Share::of(&members[index], &shares);
+    let is_less = |index: &usize| share(*index).is_less(&share(first));
     second.filter(is_less).or(Some(first))
 }
 
@@ -35,7 +42,8 @@ mod tests {
         let rng = RefCell::new(Rng::with_seed(5));
         let mut leases = Vec::new();
         for _ in 0..100_000 {
-            let index = pick(&draw, &members, |_| true, |bound| rng.borrow_mut().u64(0..bound)).unwrap();
+            let index =
+                pick(&draw, &members, |_| true, None, |bound| rng.borrow_mut().u64(0..bound)).unwrap();
             leases.push(Lease::new(members[index].backend.clone()));
         }
         let loads: Vec<usize> = members.iter().map(|member| member.backend.load()).collect();
@@ -50,10 +58,10 @@ mod tests {
         for first in [0, 1] {
             let drawn = RefCell::new([first, 1 - first].into_iter().cycle());
             let random = |_| drawn.borrow_mut().next().unwrap();
-            assert_eq!(pick(&draw, &members, |_| true, random), Some(1));
+            assert_eq!(pick(&draw, &members, |_| true, None, random), Some(1));
             let drawn = RefCell::new([first, 1 - first].into_iter().cycle());
             let random = |_| drawn.borrow_mut().next().unwrap();
-            assert_eq!(pick(&draw, &members, |index| index == 0, random), Some(0));
+            assert_eq!(pick(&draw, &members, |index| index == 0, None, random), Some(0));
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::upstream::pool::Member;
+use crate::upstream::members::Member;
 
 /// The credit of every member. Shared by all workers, so that the cycle holds over all of them.
 pub struct RoundRobin {

@@ -11,7 +11,7 @@ use crate::config::{BackendAddress, Balance, Config, TlsVersion};
 use crate::net::tls::connect::Settings;
 use crate::telemetry::Metrics;
 use crate::upstream::backend::Health;
-use crate::upstream::pool::Members;
+use crate::upstream::members::Members;
 
 const KEEPALIVE: Keepalive =
     Keepalive { idle_max: 100, timeout: Duration::from_secs(60), age_max: Duration::from_secs(60) };
@@ -54,7 +54,6 @@ fn pool(keepalive: Keepalive, tls: Option<Connector>) -> Pool {
         name: Arc::from("p"),
         members: Members::new(&Balance::RoundRobin, Vec::new()),
         secrets: None,
-        hashed: None,
         tls,
         proxy_protocol: None,
         keepalive: Some(keepalive),

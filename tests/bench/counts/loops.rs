@@ -7,14 +7,15 @@ use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
-use longhaul::config::{BackendAddress, Balance, Hash, HashKey};
+use longhaul::config::{BackendAddress, Balance, Hash, HashKey, State};
 use longhaul::proto::frame::{Header, Opcode};
 use longhaul::proto::scan::{Scanner, Side};
 use longhaul::tunnel::flow::Flow;
 use longhaul::tunnel::scratch::SCRATCH_BYTES;
 use longhaul::upstream::backend::{Backend, Health};
-use longhaul::upstream::pool::{Member, Members, Tried, Wish};
+use longhaul::upstream::members::{Member, Members, Tried, Wish};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::kit::Message;
@@ -35,11 +36,12 @@ pub fn run() -> ExitCode {
         router::hosts_and_paths(routes);
         router::conditions(routes);
     }
+    let slow_start = Some(Duration::from_secs(30));
     for members in [3, 5_000] {
         pool("round robin", &Balance::RoundRobin, members);
-        pool("least connections", &Balance::LeastConnections, members);
+        pool("least connections", &Balance::LeastConnections { slow_start }, members);
         pool("random", &Balance::Random, members);
-        pool("power of two", &Balance::PowerOfTwo, members);
+        pool("power of two", &Balance::PowerOfTwo { slow_start }, members);
         pool("hash", &Balance::Hash(Hash { key: HashKey::Path, load_max: None }), members);
     }
     ExitCode::SUCCESS
@@ -144,7 +146,8 @@ fn pool(name: &str, balance: &Balance, count: usize) {
     let member = |index| {
         let host = format!("192.0.{}.{}", index / 256, index % 256);
         let address = BackendAddress::Tcp { host, port: 80 };
-        Member { backend: Arc::new(Backend::new(Arc::from("pool"), address, Health::Up)), weight: 1 }
+        let backend = Arc::new(Backend::new(Arc::from("pool"), address, Health::Up));
+        Member { backend, weight: 1, state: State::Active, backup: false }
     };
     let members = Members::new(balance, (0..count).map(member).collect());
     measure(&format!("pool, {name}, {} backends", thousands(count)), |round| {

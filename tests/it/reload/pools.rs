@@ -37,9 +37,10 @@ async fn a_backend_that_leaves_keeps_its_tunnels_and_gets_no_new_ones() {
 #[tokio::test]
 async fn a_backend_that_stays_keeps_its_count() {
     let [one, two] = [Backend::echo("one").await, Backend::echo("two").await];
-    let proxy = Proxy::start(&plain(&[one.address])).await;
+    let with = |backends: &[SocketAddr]| plain(backends) + "slow_start = \"off\"\n";
+    let proxy = Proxy::start(&with(&[one.address])).await;
     let mut tunnels = vec![open(&proxy, "/").await, open(&proxy, "/").await];
-    proxy.change_to(&plain(&[one.address, two.address])).await;
+    proxy.change_to(&with(&[one.address, two.address])).await;
     assert_eq!(proxy.metric(&load(one.address)).await, 2.0);
     // The new one has fewer, until it has as many.
     for _ in 0..2 {
@@ -48,8 +49,8 @@ async fn a_backend_that_stays_keeps_its_count() {
         tunnels.push(next);
     }
     // One leaves, and comes back while a tunnel still holds it: it is the same one.
-    proxy.change_to(&plain(&[two.address])).await;
-    proxy.change_to(&plain(&[one.address, two.address])).await;
+    proxy.change_to(&with(&[two.address])).await;
+    proxy.change_to(&with(&[one.address, two.address])).await;
     assert_eq!(proxy.metric(&load(one.address)).await, 2.0);
     for (socket, _) in &mut tunnels {
         socket.round_trip("still here").await;
