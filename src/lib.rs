@@ -65,7 +65,7 @@
 //!
 //! # State
 //! The supervisor alone writes. It builds a [`state::Snapshot`] and swaps it in with one pointer; a request loads it
-//! once. A route names its pool by its place in the snapshot ([`state::pools`]), so that a pool can be re-made alone. A
+//! once. A route names its pools by their places in the snapshot ([`state::pools`]), so that a pool can be re-made alone. A
 //! tunnel keeps its terms and its backend, never the snapshot: an old generation must not live as long as its oldest
 //! tunnel. Load and health of a backend are atomics that all workers share, because the choice of a backend must
 //! see them all.
@@ -185,6 +185,9 @@
 //! # Decisions that are not obvious
 //! * **A key of a hash stays whatever the load** ([`upstream::balance`]): the bound on load is off unless asked for. Replicas
 //!   know their own loads only, so with a bound they would disagree, and with few tunnels two of one key would be too many.
+//! * **A split does not look for backends that are up** ([`upstream::split`]): its parts are what was asked for, and a
+//!   release that fails is seen to fail. Either all its pools set cookies or none, for who comes back to some of them and is
+//!   drawn anew for others ends at those that hold on.
 //! * **A sticky cookie is a signature and nothing else** ([`upstream::sticky`]): what each backend's cookie is, is known when
 //!   a pool is built, so a request costs one look in a table. It is passed on to backends, as no `Cookie` field is changed.
 //! * **hyper's parser, not its upgrades**: an HTTP/1 handshake costs microseconds beside TLS' hundreds, so a parser of our

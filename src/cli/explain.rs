@@ -125,8 +125,8 @@ fn won(target: &Target, winner: &Candidate<'_, Arc<Route>>, snapshot: &Snapshot)
     let config = &snapshot.config;
     let route = config.routes.iter().find(|route| route.name.value == winner.name);
     let place = route.and_then(|route| config.sources.describe(&route.name.place)).unwrap_or_default();
-    let pool = snapshot.pool(winner.target).map_or("", |pool| &*pool.name);
-    format!("{} takes route `{}` ({place}), to pool `{pool}`.\n", target.written, winner.name)
+    let action = route.map(|route| route.action.to_string()).unwrap_or_default();
+    format!("{} takes route `{}` ({place}), {action}.\n", target.written, winner.name)
 }
 
 fn refused(target: &Target, refusal: &Refusal) -> String {

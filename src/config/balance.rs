@@ -1,5 +1,6 @@
 //! How a pool chooses among its backends.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -61,6 +62,19 @@ pub enum HashKey {
     Cookie(String),
     /// The first parameter of this name in the query, decoded.
     Query(String),
+}
+
+/// As it is written in a configuration.
+impl fmt::Display for HashKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Client => f.write_str("client"),
+            Self::Path => f.write_str("path"),
+            Self::Header(name) => write!(f, "header:{name}"),
+            Self::Cookie(name) => write!(f, "cookie:{name}"),
+            Self::Query(name) => write!(f, "query:{}", name.escape_debug()),
+        }
+    }
 }
 
 /// `pools.NAME.sticky`: the cookie by which a client comes back to the backend that served it.

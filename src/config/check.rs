@@ -4,6 +4,7 @@
 //! does: one round of corrections must be enough. A table that is wrong in itself still counts as there for
 //! those that refer to it. Files named here are not opened: that is for whoever loads them.
 
+mod actions;
 mod balance;
 mod health;
 mod listeners;
@@ -16,6 +17,7 @@ use std::hash::Hash;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use self::actions::report_drift;
 use self::listeners::listeners;
 use self::pools::{KnownPools, pools};
 use self::routes::routes;
@@ -45,6 +47,9 @@ pub fn check(words: FileWords, reader: &mut Reader) -> Option<Config> {
     };
     let routes = routes(words.routes, known.as_ref(), reader);
     let pools = pools(words.pools, reader);
+    if let (Some(routes), Some(pools)) = (&routes, &pools) {
+        report_drift(routes, pools, reader);
+    }
     Some(Config {
         server: server(words.server.or(ServerWords::default())?)?,
         limits: limits(words.limits.or(LimitsWords::default())?)?,

@@ -4,6 +4,7 @@
 //! here; [`check`](super::check) fills in the [`defaults`](super::defaults) and compares tables with each
 //! other.
 
+mod action;
 mod balance;
 mod health;
 
@@ -13,6 +14,7 @@ use ipnet::IpNet;
 use toml::Spanned;
 use toml::de::DeValue;
 
+pub use self::action::ShareWords;
 pub use self::balance::{BalanceWords, HashWords, PlainBalance, StickyWords};
 pub use self::health::{HealthWords, ProbeKind, ProbeMethod};
 use super::reader::{Found, Reader, Word, words};
@@ -23,8 +25,8 @@ use super::syntax::{
 use super::units::{Delay, IdleTimeout, KernelTimer, Size, Timeout};
 use super::words::{Auto, Entries, List, Named, Number, Off, choices};
 use super::{
-    At, BackendAddress, Cipher, ClientCertificateMode, HostMatch, Kind, ListenAddress, LogFormat, LogLevel,
-    OriginMatch, PathMatch, State, TlsVersion, UnknownName, ValueMatch,
+    At, BackendAddress, Cipher, ClientCertificateMode, HashKey, HostMatch, Kind, ListenAddress, LogFormat,
+    LogLevel, OriginMatch, PathMatch, State, TlsVersion, UnknownName, ValueMatch,
 };
 use crate::proto::proxy_header::Version;
 
@@ -258,8 +260,12 @@ words! {
         optional client_certificate: ValueMatch,
         /// Who may open a WebSocket: origins, `"null"`, `"absent"`; absent: anyone.
         optional origins: List<OriginMatch, 1>,
-        /// The pool that answers, one of `[pools.NAME]`.
-        required pool: Name,
+        /// The pool that answers, one of `[pools.NAME]`; required with no other action.
+        optional pool: Name,
+        /// Several pools, of which each request gets one by weight; required with no other action.
+        optional split: List<ShareWords, 1>,
+        /// What keeps requests in one pool of `split`, as `balance.hash` writes it; absent: each is drawn by itself.
+        optional split_by: HashKey,
         /// How long a tunnel, or the body of an answer, may be silent, up to 30d; default 1h.
         optional idle_timeout: IdleTimeout,
         /// How long one direction may go on after the other ended, up to 7d; default 30s.

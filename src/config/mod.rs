@@ -14,6 +14,7 @@
 //! Values that can still fail later (an address to bind, a certificate to load) keep their [`Place`], so that the later
 //! error shows the same line.
 
+mod action;
 mod balance;
 mod broken;
 pub mod check;
@@ -48,6 +49,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use action::{Action, Share, Split};
 pub use balance::{Balance, Hash, HashKey, SameSite, Sticky};
 pub use condition::{Condition, Kind, ValueMatch};
 pub use diff::Change;

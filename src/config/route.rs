@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{At, Condition, Pattern};
+use super::{Action, At, Condition, Pattern};
 
 /// `[[routes]]`: a match, and what happens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,8 +14,8 @@ pub struct Route {
     pub matches: Match,
     /// Who may open a WebSocket; `None` is anyone.
     pub origins: Option<Vec<OriginMatch>>,
-    /// The name of a pool that exists.
-    pub pool: At<String>,
+    /// What becomes of them.
+    pub action: Action,
     /// How long a tunnel may live without a byte in either direction, and an answer's body may pause.
     pub idle_timeout: Duration,
     /// How long one direction may go on after the other ended.

@@ -172,7 +172,12 @@ mod tests {
                 ", ",
             ),
             (" }, ", defaults(entry("listeners", "tls")), ", "),
-            (" }\n[[routes]]\nname = \"a\"\npool = \"a\"\n", defaults(&at("routes")["items"]), "\n"),
+            (
+                " }\n[[routes]]\nname = \"b\"\npath = \"/b\"\nsplit = [{ pool = \"a\", ",
+                defaults(&entry("routes", "split")["items"]),
+                ", ",
+            ),
+            (" }]\n[[routes]]\nname = \"a\"\npool = \"a\"\n", defaults(&at("routes")["items"]), "\n"),
             (
                 "\n[pools.b]\nbackends = [\"b:1\"]\nbalance = { hash = \"path\", ",
                 defaults(&pool["properties"]["balance"]["anyOf"][1]),

@@ -232,6 +232,12 @@ fn the_full_example_means_what_it_says() {
     ];
     assert_eq!(conditions, expected);
 
+    let Action::Split(split) = &canary.action else { panic!("several pools") };
+    let shares: Vec<_> = split.shares.iter().map(|share| (share.pool.value.as_str(), share.weight)).collect();
+    assert_eq!(shares, [("site", 95), ("site-next", 5)]);
+    assert_eq!(split.by, Some(HashKey::Query("room".to_owned())));
+    assert_eq!(canary.action.to_string(), "to pool `site` (95%) or `site-next` (5%), by query:room");
+
     let backends = &config.pools["chat"].backends;
     let addresses: Vec<_> = backends.iter().map(|backend| backend.address.value.to_string()).collect();
     assert_eq!(addresses, ["10.0.0.11:8080", "chat.internal:8080", "[fd00::12]:8080"]);
@@ -269,6 +275,25 @@ fn what_a_pool_hashes() {
     assert_eq!(hashed("header:X-Room"), HashKey::Header("x-room".parse().unwrap()));
     assert_eq!(hashed("cookie:Sid"), HashKey::Cookie("Sid".to_owned()));
     assert_eq!(hashed("query:the room"), HashKey::Query("the room".to_owned()));
+}
+
+#[test]
+fn splits_are_kept_in_one_form() {
+    let action = |split: &str| {
+        let route = format!("[[routes]]\nname = \"r\"\nsplit = {split}\n");
+        let other = "[pools.q]\nbackends = [\"127.0.0.1:3\"]\n";
+        let config = parse(&[LISTENER, &route, POOL, other].concat());
+        config.unwrap_or_else(|problems| panic!("{problems}")).routes.remove(0).action
+    };
+    let one = action("[{ pool = 'q', weight = 2 }, { pool = 'p' }]");
+    assert_eq!(one, action("[{ pool = 'p', weight = 1 }, { pool = 'q', weight = 2 }]"));
+    assert_ne!(one, action("[{ pool = 'p', weight = 2 }, { pool = 'q', weight = 4 }]"));
+    assert_eq!(one.to_string(), "to pool `p` (33.33%) or `q` (66.67%)");
+    assert_eq!(one.pools().map(|pool| pool.value.as_str()).collect::<Vec<_>>(), ["p", "q"]);
+    assert_eq!(
+        action("[{ pool = 'p' }, { pool = 'q', weight = 0 }]").to_string(),
+        "to pool `p` (100%) or `q` (0%)"
+    );
 }
 
 #[test]

@@ -11,11 +11,13 @@ use super::{Caller, Plane};
 use crate::outcome::{Ending, Refusal};
 use crate::proto::peer::Peer;
 use crate::state::Route;
+use crate::state::action::Action;
 use crate::telemetry::access::{Id, Record};
 use crate::telemetry::labels::{Direction, Result as Outcome, http_version};
 use crate::tunnel::sessions::Session;
 use crate::tunnel::splice::Splice;
 use crate::upstream::backend::{Backend, Lease};
+use crate::upstream::pool::Pool;
 
 /// The account of one request, open until one of its ends is told.
 pub struct Account {
@@ -33,6 +35,8 @@ struct Facts {
     /// Missing when no records were written as the request came.
     target: Option<Target>,
     route: Option<Arc<Route>>,
+    /// The pool, where the route has several.
+    pool: Option<Arc<str>>,
     backend: Option<Arc<Backend>>,
 }
 
@@ -48,6 +52,7 @@ impl Account {
             is_websocket: false,
             target: plane.access.is_on().then(|| Target::of(request)),
             route: None,
+            pool: None,
             backend: None,
             plane,
             caller,
@@ -66,6 +71,14 @@ impl Account {
     pub fn routed(&mut self, route: &Arc<Route>) {
         if let Some(facts) = &mut self.facts {
             facts.route = Some(route.clone());
+        }
+    }
+
+    /// The request goes to a backend of `pool`.
+    pub fn goes_to(&mut self, pool: &Pool) {
+        let Some(facts) = &mut self.facts else { return };
+        if facts.route.as_ref().is_some_and(|route| matches!(route.action, Action::Split(_))) {
+            facts.pool = Some(pool.name.clone());
         }
     }
 
@@ -126,6 +139,7 @@ impl Account {
         if let Some(route) = &facts.route {
             route.terms.metrics.opened(facts.http, took);
         }
+        facts.count_split(&Outcome::Opened);
         facts.plane.access.write("open", |record| {
             facts.describe(record);
             record.maybe("subprotocol", session.subprotocol.as_deref());
@@ -165,6 +179,14 @@ impl Facts {
         } else {
             self.plane.metrics.request(route, self.http, outcome);
         }
+        self.count_split(outcome);
+    }
+
+    /// Counts once more, by pool, where a route has several: that is how they are compared.
+    fn count_split(&self, outcome: &Outcome<'_>) {
+        if let (Some(route), Some(pool)) = (&self.route, &self.pool) {
+            self.plane.metrics.split(&route.terms.route, pool, outcome);
+        }
     }
 
     fn describe(&self, record: &mut Record) {
@@ -187,6 +209,7 @@ impl Facts {
             record.text("method", method.as_str()).maybe("host", host.as_deref()).text("path", path);
         }
         record.maybe("route", self.route.as_ref().map(|route| &*route.terms.route));
+        record.maybe("pool", self.pool.as_deref());
         record.maybe("backend", self.backend.as_ref().map(|backend| &*backend.label));
     }
 }

@@ -24,7 +24,7 @@ use crate::upstream::upload::Upload;
 /// Sends a request to a backend, on behalf of `client`, and gives its answer to the client.
 ///
 /// # Errors
-/// As [`request::connect`] and [`Outgoing::send`]; [`Refusal::BodyTooLarge`] for a body over the route's bound.
+/// As [`Snapshot::serving`], [`request::connect`] and [`Outgoing::send`]; [`Refusal::BodyTooLarge`] for a body over the route's bound.
 pub async fn forward(
     plane: &Plane,
     snapshot: &Snapshot,
@@ -34,7 +34,7 @@ pub async fn forward(
     body: Upload,
     account: &mut Account,
 ) -> Result<Response<Body>, Refusal> {
-    let (pool, limits) = (snapshot.pool(route)?, &snapshot.config.limits);
+    let limits = &snapshot.config.limits;
     let body_bytes_max = route.body_bytes_max.unwrap_or(u64::MAX);
     if body.size_hint().lower().max(declared_length(&head.headers)) > body_bytes_max {
         return Err(Refusal::BodyTooLarge);
@@ -43,7 +43,8 @@ pub async fn forward(
         // hyper would take a GET that does not say so to have no body.
         head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
-    let wish = pool.members.wish(&head, account.client());
+    let (pool, wish) = snapshot.serving(route, &head, account.client())?;
+    account.goes_to(pool);
     let mut outgoing = Outgoing { head, body, body_bytes_max };
     let mut search = Search::begin(pool, wish, client, &snapshot.config.tcp, &plane.metrics);
     let (mut lease, mut connection) = request::connect(&mut search, limits).await?;

@@ -47,11 +47,11 @@ pub struct Handshake {
     pub caller: Arc<Caller>,
 }
 
-/// Offers the handshake to a backend of the route's pool. The answer is the client's 101 (over HTTP/2 a 200), behind
+/// Offers the handshake to a backend of one of the route's pools. The answer is the client's 101 (over HTTP/2 a 200), behind
 /// which the tunnel in `switch` begins, or whatever else the backend said.
 ///
 /// # Errors
-/// As [`Search::connect`] and [`offer`].
+/// As [`Snapshot::serving`], [`Search::connect`] and [`offer`].
 pub async fn open(
     plane: &Arc<Plane>,
     snapshot: &Snapshot,
@@ -61,8 +61,8 @@ pub async fn open(
     account: &mut Account,
 ) -> Result<Response<Body>, Refusal> {
     let client = handshake.caller.introduces(account.client());
-    let pool = snapshot.pool(route)?;
-    let wish = pool.members.wish(&handshake.head, account.client());
+    let (pool, wish) = snapshot.serving(route, &handshake.head, account.client())?;
+    account.goes_to(pool);
     let mut search = Search::begin(pool, wish, &client, &snapshot.config.tcp, &plane.metrics);
     let (lease, stream) = search.connect().await?;
     account.leased(&lease);

@@ -10,7 +10,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use self::tls::Connectors;
-use super::pools::{PoolIndex, Pools};
+use super::action::Action;
+use super::pools::Pools;
 use super::registry::Registry;
 use super::{Listener, ListenerKey, Route, Snapshot};
 use crate::config::{self, Config, Problems};
@@ -48,9 +49,9 @@ pub fn build(
     let mut routes = Vec::with_capacity(config.routes.len());
     let mut routes_by_name = HashMap::with_capacity(config.routes.len());
     for route in &config.routes {
-        // The check has made sure that the pool exists.
-        let Some(pool) = pools.index(&route.pool.value) else { continue };
-        let built = builder.route(route, pool);
+        // The check has made sure that the pools exist.
+        let Some(action) = Action::new(&route.action, &pools) else { continue };
+        let built = builder.route(route, action);
         routes.push((built.terms.route.clone(), route.matches.clone(), built.clone()));
         routes_by_name.insert(built.terms.route.clone(), built);
     }
@@ -193,16 +194,16 @@ impl Builder<'_> {
         secrets.map(Some)
     }
 
-    fn route(&self, words: &config::Route, pool: PoolIndex) -> Arc<Route> {
+    fn route(&self, words: &config::Route, action: Action) -> Arc<Route> {
         let name = words.name.value.as_str();
         let before = self.previous.and_then(|previous| previous.routes_by_name.get(name));
         if let Some(before) = before
             && before.is_as(words)
         {
-            if before.pool == pool {
+            if before.action == action {
                 return before.clone();
             }
-            return Arc::new(Route::new(before.terms.clone(), words, pool));
+            return Arc::new(Route::new(before.terms.clone(), words, action));
         }
         let terms = Terms {
             route: Arc::from(name),
@@ -210,17 +211,17 @@ impl Builder<'_> {
             half_close_timeout: words.half_close_timeout,
             metrics: self.metrics.route(name),
         };
-        Arc::new(Route::new(Arc::new(terms), words, pool))
+        Arc::new(Route::new(Arc::new(terms), words, action))
     }
 }
 
 impl Route {
-    fn new(terms: Arc<Terms>, words: &config::Route, pool: PoolIndex) -> Route {
+    fn new(terms: Arc<Terms>, words: &config::Route, action: Action) -> Route {
         let (origins, body_bytes_max) = (words.origins.clone(), words.body_bytes_max);
-        Route { terms, origins, body_bytes_max, pool }
+        Route { terms, origins, body_bytes_max, action }
     }
 
-    /// Whether `words` would give the same, the pool aside.
+    /// Whether `words` would give the same, the action aside.
     fn is_as(&self, words: &config::Route) -> bool {
         let times = (self.terms.idle_timeout, self.terms.half_close_timeout);
         times == (words.idle_timeout, words.half_close_timeout)

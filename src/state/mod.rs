@@ -3,6 +3,7 @@
 //! Only the supervisor stores a snapshot. A request loads it once and keeps what it needs (a route's terms, a pool's
 //! backend), so that no tunnel holds an old generation in memory.
 
+pub mod action;
 pub mod build;
 pub mod orders;
 pub mod pools;
@@ -16,13 +17,12 @@ use ipnet::IpNet;
 use crate::config::{Config, ListenAddress, OriginMatch};
 use crate::net::tls::Terminator;
 use crate::net::tls::certificate::LoadedCertificate;
-use crate::outcome::Refusal;
 use crate::route::Table;
 use crate::telemetry::metrics::ListenerMetrics;
 use crate::tunnel::Terms;
-use crate::upstream::pool::Pool;
 
-use self::pools::{PoolIndex, Pools};
+use self::action::Action;
+use self::pools::Pools;
 
 /// One generation of the configuration, ready to use. Parts that the next snapshot does not change are the same `Arc`s
 /// in both.
@@ -49,8 +49,8 @@ pub struct Route {
     pub origins: Option<Vec<OriginMatch>>,
     /// Bytes of a request's body; `None` is any.
     pub body_bytes_max: Option<u64>,
-    /// Who serves it: the place of its pool in the same snapshot.
-    pub pool: PoolIndex,
+    /// What becomes of its requests.
+    pub action: Action,
 }
 
 /// A bound socket's settings.
@@ -91,14 +91,6 @@ impl ListenerKey {
 }
 
 impl Snapshot {
-    /// Who serves a route of this snapshot.
-    ///
-    /// # Errors
-    /// [`Refusal::NoBackend`] for a route of another one.
-    pub fn pool(&self, route: &Route) -> Result<&Arc<Pool>, Refusal> {
-        self.pools.at(route.pool).ok_or(Refusal::NoBackend)
-    }
-
     /// The settings of the socket that is bound to `key`.
     pub fn listener(&self, key: &ListenerKey) -> Option<&Arc<Listener>> {
         self.listeners.iter().find(|listener| listener.key == *key)

@@ -3,6 +3,7 @@
 //! Names have the prefix `longhaul_`, base units, and `_total` on counters. Labels come from the configuration or from
 //! closed enums. A route label is empty where no route was found.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,6 +96,8 @@ families! {
         "From a WebSocket handshake's head to the 101 that answers it.";
     REQUESTS = Kind::Counter, "longhaul_requests_total" ["route", "http", "result"]
         "Plain HTTP requests: the class of the answer's status, or why they were refused.";
+    SPLITS = Kind::Counter, "longhaul_split_results_total" ["route", "pool", "result"]
+        "Requests and WebSocket handshakes of routes with several pools: the pool that was drawn, and what became of them.";
 
     TUNNELS_OPENED = Kind::Counter, "longhaul_tunnels_opened_total" ["route", "http"]
         "Tunnels opened.";
@@ -287,6 +290,11 @@ impl Metrics {
         self.registry.count(&REQUESTS, &[route, http_version(http), result.label()]);
     }
 
+    /// A request or handshake of a route that splits was answered; `pool` is the one that was drawn.
+    pub fn split(&self, route: &str, pool: &str, result: &Result<'_>) {
+        self.registry.count(&SPLITS, &[route, pool, result.label()]);
+    }
+
     /// A tunnel ended.
     pub fn tunnel_closed(&self, route: &str, ending: Ending) {
         let labels = [route, ending.reason.label(), ending.by.label()];
@@ -318,8 +326,13 @@ impl Metrics {
     pub fn forget(&self, has_backend: impl Fn(&str, &str) -> bool) {
         let (routes, listeners) =
             (self.registry.live(&TUNNEL_DURATION), self.registry.live(&CONNECTIONS_ACTIVE));
+        let pools = self.registry.live(&BACKEND_RESENDS);
         for family in FAMILIES {
             self.registry.retain(family, |labels| match (family.labels, labels) {
+                (["route", "pool", ..], [route, pool, ..]) => {
+                    let known = |names: &BTreeSet<_>, name| names.contains(std::slice::from_ref(name));
+                    known(&routes, route) && known(&pools, pool)
+                }
                 // Requests that no route takes have none.
                 (["route", ..], [route, ..]) => {
                     route.is_empty() || routes.contains(std::slice::from_ref(route))

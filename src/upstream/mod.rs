@@ -9,6 +9,7 @@ pub mod pool;
 pub mod request;
 pub mod retry;
 pub mod reuse;
+pub mod split;
 pub mod standing;
 pub mod sticky;
 pub mod upload;

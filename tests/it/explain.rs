@@ -100,6 +100,22 @@ Routes of this host, the most specific first:
 }
 
 #[test]
+fn it_says_where_a_split_leads() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = config("127.0.0.1:1").replacen(
+        "pool = \"all\"",
+        "split = [{ pool = \"all\", weight = 39 }, { pool = \"canary\" }]",
+        1,
+    ) + "[pools.canary]\nbackends = [\"127.0.0.1:2\"]\n";
+    std::fs::write(folder.path().join("main.toml"), text).expect("a writable folder");
+    let (status, told, errors) = run(folder.path(), &["--explain", "GET wss://chat.example.com/ws"]);
+    let first = "GET wss://chat.example.com/ws takes route `chat` (main.toml:6:8), to pool `all` (97.5%) or `canary` \
+                 (2.5%).\n";
+    assert!(told.starts_with(first), "{told}");
+    assert_eq!((status, errors.as_str()), (Some(0), ""));
+}
+
+#[test]
 fn a_websocket_is_a_scheme_or_a_field() {
     let winner = |arguments: &[&str]| {
         let (status, told, errors) = explain(&[&["--explain"], arguments].concat());

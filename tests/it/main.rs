@@ -1,5 +1,6 @@
 //! longhaul from the outside: real processes, real sockets, real metrics. A module per behaviour, over the [`kit`].
 
+mod actions;
 mod addresses;
 mod admin;
 mod backend_tls;

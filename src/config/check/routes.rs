@@ -5,6 +5,7 @@ use std::mem::take;
 use http::{HeaderValue, Method};
 use ipnet::IpNet;
 
+use super::actions::action;
 use super::pools::KnownPools;
 use super::{Unique, all, free_name, plain};
 use crate::config::file::RouteWords;
@@ -25,7 +26,7 @@ pub fn routes(
         if let Some(name) = &name {
             free_name("route", name, &mut names, reader);
         }
-        let place = words.path.place().or(words.host.place()).cloned().unwrap_or(header);
+        let place = words.path.place().or(words.host.place()).cloned().unwrap_or(header.clone());
         let matches = matches(&mut words, reader);
         if let Some(matches) = &matches
             && let Some(first) = known.taken(matches.clone(), &place)
@@ -35,16 +36,13 @@ pub fn routes(
                 format!("the one on {line} does: change the host, the path or a condition of either");
             reader.report(&place, "another route serves the same requests", remedy);
         }
-        let pool = words.pool.written().map(plain);
-        if let (Some(pool), Some(known)) = (&pool, pools) {
-            known.expect(pool, reader);
-        }
+        let action = action(&mut words, &header, pools, reader);
         let origins = words.origins.optional();
         Some(Route {
             name: name?,
             matches: matches?,
             origins: origins?.map(|list| list.value.0.into_iter().map(|origin| origin.value).collect()),
-            pool: pool?,
+            action: action?,
             idle_timeout: words.idle_timeout.or(defaults::IDLE_TIMEOUT)?,
             half_close_timeout: words.half_close_timeout.or(defaults::HALF_CLOSE_TIMEOUT)?,
             body_bytes_max: words.body_bytes_max.optional()?.map(|size| size.value.0),

@@ -110,11 +110,11 @@ fn every_problem_shows_its_own_file() {
         "r/b.toml:6:12 `backends` is empty => write at least one entry",
         "r/c.toml:3:11 `127.0.0.1:1` is bound already => line 6 of main.toml binds it: choose another port",
         "r/c.toml:4:1 `[[routes]]` has no `name` => add `name`: the route's name in metrics and logs",
-        "r/c.toml:4:1 `[[routes]]` has no `pool` => add `pool`: the pool that answers, one of `[pools.NAME]`",
         "r/c.toml:4:1 another route serves the same requests => the one on line 1 of r/a.toml does: change the host, the \
          path or a condition of either",
+        "r/c.toml:4:1 `[[routes]]` does not say what becomes of its requests => add `pool`, or `split`",
         "r/c.toml:5:1 `server` is not a key of `[[routes]]` => write `name`, `host`, `path`, `kind`, `methods`, `headers`, \
-         `query`, `cookies`, `source`, `subprotocols` or one of 6 others",
+         `query`, `cookies`, `source`, `subprotocols` or one of 8 others",
     ];
     assert_eq!(files.described(), [&main[..], &included[..]].concat());
     assert!(files.load().unwrap_err().to_string().ends_with("14 problems in 4 files"));
