@@ -152,6 +152,7 @@
 //! | handshakes that wait for a backend's answer | `limits.handshakes_max` | 503 |
 //! | a head | `limits.head_bytes_max`, `limits.head_fields_max`, `limits.head_timeout` | 431, or the connection is cut |
 //! | a request's target | `limits.target_bytes_max` | 414 |
+//! | the body of an answer of a route's own | 1 MiB | the file is refused |
 //! | a request's body | the route's `body_bytes_max` | 413, and the backend's request is cut |
 //! | a rest between two requests | `limits.keepalive_timeout` | the connection is closed |
 //! | a client that sends on behind the last answer | 5 s, what it sends is thrown away | the connection is cut |
@@ -188,6 +189,8 @@
 //! * **A split does not look for backends that are up** ([`upstream::split`]): its parts are what was asked for, and a
 //!   release that fails is seen to fail. Either all its pools set cookies or none, for who comes back to some of them and is
 //!   drawn anew for others ends at those that hold on.
+//! * **A redirect is judged when it is read** ([`config::Redirect`]): its scheme and its host stand in the file, or are those
+//!   that the client itself asked for; what else comes from a request is percent-encoded and stands behind them.
 //! * **A sticky cookie is a signature and nothing else** ([`upstream::sticky`]): what each backend's cookie is, is known when
 //!   a pool is built, so a request costs one look in a table. It is passed on to backends, as no `Cookie` field is changed.
 //! * **hyper's parser, not its upgrades**: an HTTP/1 handshake costs microseconds beside TLS' hundreds, so a parser of our

@@ -54,6 +54,8 @@ pub enum Refusal {
     NoRoute,
     /// The route does not accept WebSockets from this origin.
     Origin,
+    /// The route has an answer of its own, which a client would take for an open tunnel.
+    NoWebSocket,
     /// As many tunnels are open as `limits.tunnels_max` allows.
     TunnelLimit,
     /// As many handshakes wait for a backend's answer as `limits.handshakes_max` allows.
@@ -134,7 +136,7 @@ impl Refusal {
             Refusal::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Refusal::Connect => StatusCode::METHOD_NOT_ALLOWED,
             Refusal::Protocol => StatusCode::NOT_IMPLEMENTED,
-            Refusal::NoRoute => StatusCode::NOT_FOUND,
+            Refusal::NoRoute | Refusal::NoWebSocket => StatusCode::NOT_FOUND,
             Refusal::Origin => StatusCode::FORBIDDEN,
             Refusal::TunnelLimit | Refusal::HandshakeLimit | Refusal::NoBackend => {
                 StatusCode::SERVICE_UNAVAILABLE
@@ -165,6 +167,7 @@ impl Refusal {
             Refusal::Protocol => "connect_protocol",
             Refusal::NoRoute => "no_route",
             Refusal::Origin => "origin",
+            Refusal::NoWebSocket => "no_websocket",
             Refusal::TunnelLimit => "tunnel_limit",
             Refusal::HandshakeLimit => "handshake_limit",
             Refusal::NoBackend => "no_backend",
@@ -225,6 +228,7 @@ impl fmt::Display for Refusal {
             }
             Refusal::NoRoute => f.write_str("no route serves this request"),
             Refusal::Origin => f.write_str("WebSockets from this origin are not accepted here"),
+            Refusal::NoWebSocket => f.write_str("no WebSocket is served here"),
             Refusal::TunnelLimit => f.write_str("too many connections are open; try again later"),
             Refusal::HandshakeLimit => f.write_str("too many connections are being opened; try again later"),
             Refusal::NoBackend => f.write_str("no server is available; try again later"),

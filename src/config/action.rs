@@ -2,7 +2,14 @@
 
 use std::fmt;
 
-use super::{At, HashKey};
+use std::path::PathBuf;
+
+use http::{HeaderName, HeaderValue, StatusCode};
+
+use super::{At, HashKey, Template};
+
+/// The longest body of an answer of longhaul's own.
+pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// The one action of a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +18,10 @@ pub enum Action {
     Pool(At<String>),
     /// Each request goes to one of several pools.
     Split(Split),
+    /// Clients are sent elsewhere.
+    Redirect(Redirect),
+    /// longhaul itself answers, always the same.
+    Respond(Respond),
 }
 
 /// `split`: pools, and how many of the requests each of them gets.
@@ -31,23 +42,48 @@ pub struct Share {
     pub weight: u32,
 }
 
-impl Action {
-    /// The pools that it names.
-    pub fn pools(&self) -> impl Iterator<Item = &At<String>> {
-        let (one, several) = match self {
-            Self::Pool(pool) => (Some(pool), [].as_slice()),
-            Self::Split(split) => (None, split.shares.as_slice()),
-        };
-        one.into_iter().chain(several.iter().map(|share| &share.pool))
-    }
+/// `redirect`: where clients are sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redirect {
+    /// A URL with a scheme and a host, or a path. Nothing of a request can change where it leads, but for the host that
+    /// was asked for.
+    pub to: Template,
+    /// 301, 302, 303, 307 or 308.
+    pub status: StatusCode,
 }
 
-/// For people, in a sentence: "to pool `chat`".
+/// `respond`: what is always answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Respond {
+    /// 200 to 599, and no redirect.
+    pub status: StatusCode,
+    /// None of those that frame a message or speak of its connection; names unique.
+    pub headers: Vec<(HeaderName, Template)>,
+    /// What is said.
+    pub body: Option<Body>,
+    /// What that is.
+    pub content_type: HeaderValue,
+}
+
+/// The body of an answer that is always the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// Up to [`BODY_BYTES_MAX`].
+    Text(String),
+    /// The content of a file.
+    File(At<PathBuf>),
+}
+
+/// For people, behind "the request takes route `chat`, ": "to pool `chat`".
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pool(pool) => write!(f, "to pool `{}`", pool.value),
             Self::Split(split) => split.fmt(f),
+            Self::Redirect(Redirect { to, status }) => {
+                write!(f, "which redirects it to {to} ({})", status.as_u16())
+            }
+            Self::Respond(respond) => write!(f, "which answers with {}", respond.status.as_u16()),
         }
     }
 }

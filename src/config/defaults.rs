@@ -4,6 +4,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use http::StatusCode;
+
 use super::file::{PlainBalance, Verify};
 use super::{ClientCertificateMode, LogFormat, LogLevel, SameSite, State, TlsVersion, UnknownName};
 
@@ -93,6 +95,10 @@ pub const WEIGHT: u32 = 1;
 pub const STATE: State = State::Active;
 /// `pools.NAME.backends.backup`
 pub const BACKUP: bool = false;
+/// `routes.redirect.status`: for now, and the method stays.
+pub const REDIRECT_STATUS: StatusCode = StatusCode::TEMPORARY_REDIRECT;
+/// `routes.respond.content_type`: no browser runs it.
+pub const CONTENT_TYPE: &str = "text/plain; charset=utf-8";
 /// `pools.NAME.tls.verify`
 pub const VERIFY: Verify = Verify::Full;
 /// `pools.NAME.keepalive.idle_max`: no more than what was in use a moment ago, and a bound for the moment after a crowd.

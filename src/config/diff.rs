@@ -34,6 +34,8 @@ pub struct Change {
     /// The content of a certificate or key whose path is the same. No configuration knows it: whoever loads the files
     /// sets it.
     pub certificates: bool,
+    /// The content of a file that a route answers with, whose path is the same; set like `certificates`.
+    pub answers: bool,
     /// Keys whose new value holds only after a restart.
     pub needs_restart: Vec<&'static str>,
 }
@@ -85,6 +87,7 @@ impl Change {
             log: *log != old.log,
             drain: *drain != old.server.drain,
             certificates: false,
+            answers: false,
             needs_restart: restarts.iter().filter(|(_, differs)| *differs).map(|(key, _)| *key).collect(),
         }
     }
@@ -180,6 +183,7 @@ impl fmt::Display for Change {
             ("log", self.log),
             ("drain", self.drain),
             ("certificates", self.certificates),
+            ("answers", self.answers),
         ];
         parts.extend(flags.iter().filter(|(_, differs)| *differs).map(|(noun, _)| (*noun).to_owned()));
         let now = parts.join(", ");

@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use toml::Spanned;
 use toml::de::DeValue;
 
-pub use self::action::ShareWords;
+pub use self::action::{RedirectWords, RespondWords, ShareWords};
 pub use self::balance::{BalanceWords, HashWords, PlainBalance, StickyWords};
 pub use self::health::{HealthWords, ProbeKind, ProbeMethod};
 use super::reader::{Found, Reader, Word, words};
@@ -266,6 +266,10 @@ words! {
         optional split: List<ShareWords, 1>,
         /// What keeps requests in one pool of `split`, as `balance.hash` writes it; absent: each is drawn by itself.
         optional split_by: HashKey,
+        /// The URL that clients are sent to; required with no other action.
+        optional redirect: RedirectWords,
+        /// An answer that is always the same; required with no other action.
+        optional respond: RespondWords,
         /// How long a tunnel, or the body of an answer, may be silent, up to 30d; default 1h.
         optional idle_timeout: IdleTimeout,
         /// How long one direction may go on after the other ended, up to 7d; default 30s.

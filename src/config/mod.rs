@@ -33,6 +33,7 @@ mod route;
 pub mod schema;
 pub mod shape;
 pub mod syntax;
+mod template;
 mod text;
 mod tls;
 pub mod units;
@@ -49,7 +50,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-pub use action::{Action, Share, Split};
+pub use action::{Action, BODY_BYTES_MAX, Body, Redirect, Respond, Share, Split};
 pub use balance::{Balance, Hash, HashKey, SameSite, Sticky};
 pub use condition::{Condition, Kind, ValueMatch};
 pub use diff::Change;
@@ -58,6 +59,7 @@ pub use pattern::{Case, PATTERNS_MAX, Pattern};
 pub use pool::{Backend, BackendAddress, Keepalive, Pool, State};
 pub use problem::{Place, Problem, Problems, Severity, Sources};
 pub use route::{HostMatch, Match, OriginMatch, PathMatch, Route};
+pub use template::{Part, Template, Variable};
 pub use tls::{
     Certificate, Cipher, ClientCertificateMode, ClientCertificates, Pem, PoolTls, Tls, TlsVersion, Trust,
     UnknownName,

@@ -177,7 +177,12 @@ mod tests {
                 defaults(&entry("routes", "split")["items"]),
                 ", ",
             ),
-            (" }]\n[[routes]]\nname = \"a\"\npool = \"a\"\n", defaults(&at("routes")["items"]), "\n"),
+            (
+                " }]\n[[routes]]\nname = \"c\"\npath = \"/c\"\nredirect = { to = \"/\", ",
+                defaults(entry("routes", "redirect")),
+                ", ",
+            ),
+            (" }\n[[routes]]\nname = \"a\"\npool = \"a\"\n", defaults(&at("routes")["items"]), "\n"),
             (
                 "\n[pools.b]\nbackends = [\"b:1\"]\nbalance = { hash = \"path\", ",
                 defaults(&pool["properties"]["balance"]["anyOf"][1]),

@@ -5,6 +5,7 @@
 //! resolved or opened here.
 
 mod address;
+mod answer;
 mod condition;
 mod cookie;
 mod hash_key;
@@ -20,6 +21,7 @@ use self::address::{
     admin_address, authority, backend_address, host_name, listen_address, network, port_of, socket_address,
     without_brackets, without_port,
 };
+pub use self::answer::{AnswerField, AnswerValue, BodyText, Location, RedirectStatus};
 pub use self::condition::{CookieName, FieldName, MethodName, ParameterName, Subprotocol};
 pub use self::cookie::{CookieDomain, CookiePath};
 pub use self::probe::{FieldValue, ProbeField, ProbePath, ProbeSubprotocol};

@@ -122,6 +122,17 @@ impl Account {
         });
     }
 
+    /// The route answered by itself.
+    pub fn settled(&mut self, status: StatusCode, outcome: &Outcome<'_>) {
+        let Some(facts) = self.facts.take() else { return };
+        facts.count(outcome);
+        facts.plane.access.write(outcome.label(), |record| {
+            facts.describe(record);
+            record.number("status", status.as_u16().into());
+            record.milliseconds("took_ms", facts.begun.elapsed());
+        });
+    }
+
     /// The backend answered something other than 101; its body is on its way.
     pub fn answered(&mut self, status: StatusCode, lease: Lease) -> RequestEnd {
         let facts = self.facts.take();

@@ -3,13 +3,13 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use http::{Request, Response};
+use http::{Request, Response, Version};
 
 use super::account::Account;
 use super::body::Body;
 use super::inbound::{self, Inbound};
 use super::websocket::{self, Switch};
-use super::{Caller, Plane, http as plain, refuse};
+use super::{Caller, Plane, http as plain, own, refuse};
 use crate::filter::origin;
 use crate::outcome::Refusal;
 use crate::upstream::upload::Upload;
@@ -50,8 +50,14 @@ async fn answer(
     let route = snapshot.routes.find(&inbound.wanted(&caller, account.client())).ok_or(Refusal::NoRoute)?;
     account.routed(route);
     let Inbound { offer, head, authority, body } = inbound;
+    let version = head.version;
+    let head = inbound::rewrite(head, &authority, &caller);
+    let facts = inbound::facts(&head, &authority, offer.as_ref(), &caller, route, account);
+    let is_extended = offer.is_some() && version == Version::HTTP_2;
+    if let Some(answer) = own::answer(&route.action, &facts, is_extended, account)? {
+        return Ok(answer);
+    }
     let Some(offer) = offer else {
-        let head = inbound::rewrite(head, &authority, &caller);
         let client = caller.introduces(account.client());
         return plain::forward(plane, &snapshot, route, &client, head, body, account).await;
     };
@@ -62,8 +68,6 @@ async fn answer(
     // A handshake in flight counts as the tunnel that it may become.
     let permit = plane.tunnels.take().ok_or(Refusal::TunnelLimit)?;
     let _waiting = plane.handshakes.take().ok_or(Refusal::HandshakeLimit)?;
-    let version = head.version;
-    let head = inbound::rewrite(head, &authority, &caller);
     let handshake = websocket::Handshake { offer, version, head, permit, caller };
     websocket::open(plane, &snapshot, route, handshake, switch, account).await
 }

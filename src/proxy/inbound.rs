@@ -7,7 +7,9 @@ use http::uri::PathAndQuery;
 use http::{Method, Request, Uri, Version, header};
 
 use super::Caller;
+use super::account::Account;
 use crate::config::Limits;
+use crate::filter::variables::Facts;
 use crate::net::tls::clients::ClientCertificate;
 use crate::net::{http2, tls};
 use crate::outcome::{ConnectError, Refusal};
@@ -18,7 +20,7 @@ use crate::proto::handshake::{Offer, read_extended_offer, read_offer};
 use crate::proto::peer::Peer;
 use crate::proto::{hop, http2 as fields, message};
 use crate::route::{self, Certificate};
-use crate::state::Listener;
+use crate::state::{Listener, Route};
 use crate::upstream::upload::Upload;
 
 /// A request that says for which host it is and is, if it wants a WebSocket, a valid handshake.
@@ -130,6 +132,29 @@ pub fn rewrite(mut head: Parts, authority: &Authority, caller: &Caller) -> Parts
     let shown = certificate.map(|certificate| (&certificate.subject, &certificate.names));
     client_certificate::write(&mut head.headers, shown);
     head
+}
+
+/// What variables stand for in a request that is [ready](rewrite) for a backend.
+pub fn facts<'a>(
+    head: &'a Parts,
+    authority: &'a Authority,
+    offer: Option<&Offer>,
+    caller: &'a Caller,
+    route: &'a Route,
+    account: &Account,
+) -> Facts<'a> {
+    Facts {
+        client: account.client(),
+        listener: &caller.listener.name,
+        route: &route.terms.route,
+        id: account.id(),
+        is_secure: forwarded::is_secure(&head.headers),
+        authority,
+        method: if offer.is_some() { &Method::GET } else { &head.method },
+        path: head.uri.path(),
+        query: head.uri.query(),
+        tls: caller.tls.as_ref(),
+    }
 }
 
 /// RFC 9112 3.2.1: path and query alone.

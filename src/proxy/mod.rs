@@ -5,6 +5,7 @@ pub mod body;
 pub mod exchange;
 pub mod http;
 pub mod inbound;
+pub mod own;
 pub mod refuse;
 pub mod websocket;
 

@@ -30,7 +30,7 @@ use crate::upstream::sticky::Cookies;
 /// Builds the snapshot of `config`, the one after `previous`.
 ///
 /// # Errors
-/// Every certificate, key and authority that cannot be used, each at its place in the file.
+/// Every certificate, key and authority, and every answer in a file, that cannot be used, each at its place in the file.
 pub fn build(
     config: Arc<Config>,
     previous: Option<&Snapshot>,
@@ -50,10 +50,13 @@ pub fn build(
     let mut routes_by_name = HashMap::with_capacity(config.routes.len());
     for route in &config.routes {
         // The check has made sure that the pools exist.
-        let Some(action) = Action::new(&route.action, &pools) else { continue };
+        let Some(action) = Action::new(&route.action, &pools, &mut problems) else { continue };
         let built = builder.route(route, action);
         routes.push((built.terms.route.clone(), route.matches.clone(), built.clone()));
         routes_by_name.insert(built.terms.route.clone(), built);
+    }
+    if !problems.is_empty() {
+        return Err(problems);
     }
     let routes = Table::from_iter(routes);
     let generation = previous.map_or(0, |previous| previous.generation) + 1;

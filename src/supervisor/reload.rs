@@ -14,9 +14,10 @@ use std::time::{Duration, SystemTime};
 use super::{Supervisor, idle, limits};
 use crate::config::diff::Change;
 use crate::config::{Config, Place, Problems, Watched};
+use crate::state::action::Action;
 use crate::state::orders::{Asker, Reload, Reloaded};
 use crate::state::registry::Registry;
-use crate::state::{Listener, Snapshot, build};
+use crate::state::{Listener, Route, Snapshot, build};
 use crate::telemetry::Metrics;
 use crate::telemetry::labels::ReloadResult;
 use crate::upstream::pool::Pool;
@@ -191,6 +192,7 @@ fn prepare(path: &Path, previous: &Snapshot, registry: &Registry, metrics: &Metr
     let next = build::build(config, Some(previous), registry, metrics).map(|snapshot| {
         let mut change = Change::between(&previous.config, &snapshot.config);
         change.certificates = renews_certificates(previous, &snapshot);
+        change.answers = renews_answers(&change, previous, &snapshot);
         (snapshot, change)
     });
     Prepared { watched, next }
@@ -219,6 +221,19 @@ fn renews_certificates(previous: &Snapshot, next: &Snapshot) -> bool {
         tls.is_some_and(|(before, now)| before != now) || secrets.is_some_and(|(before, now)| before != now)
     });
     by_listeners || by_pools
+}
+
+/// Whether a route that is otherwise the same answers with another content of its file.
+fn renews_answers(change: &Change, previous: &Snapshot, next: &Snapshot) -> bool {
+    let body = |route: &Arc<Route>| match &route.action {
+        Action::Respond(answer) => Some(answer.body.clone()),
+        _ => None,
+    };
+    next.routes_by_name.iter().filter_map(|(name, route)| Some((name, body(route)?))).any(|(name, now)| {
+        let before = previous.routes_by_name.get(name).and_then(body);
+        before.is_some_and(|before| before != now)
+            && !change.routes.changed.iter().any(|other| **other == **name)
+    })
 }
 
 fn internal(config: &Config, panic: &tokio::task::JoinError) -> Problems {

@@ -177,12 +177,17 @@ pub enum Result<'a> {
     Declined,
     /// A backend's answer to a plain request.
     Answered(StatusCode),
+    /// A route sent the client elsewhere.
+    Redirected,
+    /// A route answered by itself, as it always does.
+    Responded,
     /// longhaul's own answer.
     Refused(&'a Refusal),
 }
 
 impl Result<'_> {
-    pub(super) fn label(&self) -> &'static str {
+    /// The word in metrics and records.
+    pub fn label(&self) -> &'static str {
         match self {
             Result::Opened => "opened",
             Result::Declined => "declined",
@@ -193,6 +198,8 @@ impl Result<'_> {
                 5 => "5xx",
                 _ => "other",
             },
+            Result::Redirected => "redirected",
+            Result::Responded => "responded",
             Result::Refused(refusal) => refusal.reason(),
         }
     }

@@ -1,5 +1,6 @@
 //! What becomes of the requests that a route takes.
 
+mod own;
 mod split;
 
 use crate::kit::{Backend, Message};

@@ -116,6 +116,25 @@ fn it_says_where_a_split_leads() {
 }
 
 #[test]
+fn it_says_what_a_route_answers_by_itself() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (action, told) in [
+        (
+            "redirect = { to = \"https://${host}/${query}\" }",
+            "which redirects it to https://${host}/${query} (307)",
+        ),
+        ("respond = { status = 503 }", "which answers with 503"),
+    ] {
+        let text = config("127.0.0.1:1").replace("kind = \"http\"\npool = \"all\"", action);
+        std::fs::write(folder.path().join("main.toml"), text).expect("a writable folder");
+        let (status, text, errors) = run(folder.path(), &["--explain", "GET wss://www.example.com/"]);
+        assert_eq!((status, errors.as_str()), (Some(0), ""));
+        let first = text.lines().next().expect("a line");
+        assert!(first.ends_with(&format!("takes route `pages` (main.toml:27:8), {told}.")), "{first}");
+    }
+}
+
+#[test]
 fn a_websocket_is_a_scheme_or_a_field() {
     let winner = |arguments: &[&str]| {
         let (status, told, errors) = explain(&[&["--explain"], arguments].concat());

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::mem::take;
 
+use http::{HeaderValue, StatusCode};
+
 use super::pools::KnownPools;
-use super::{Unique, all, plain};
-use crate::config::file::{RouteWords, ShareWords};
+use super::{Unique, all, plain, watched};
+use crate::config::file::{RedirectWords, RespondWords, RouteWords, ShareWords};
 use crate::config::problem::shown;
-use crate::config::reader::Reader;
-use crate::config::words::List;
-use crate::config::{Action, At, Place, Pool, Route, Share, Split, defaults};
+use crate::config::reader::{Found, Reader};
+use crate::config::words::{List, Number};
+use crate::config::{Action, At, Body, Place, Pool, Redirect, Respond, Route, Share, Split, defaults};
 
 /// The action of a route that begins at `place`.
 pub fn action(
@@ -24,7 +26,9 @@ pub fn action(
         known.expect(pool, reader);
     }
     let split = split(words, pools, reader).map(Action::Split);
-    pool.map(Action::Pool).or(split).filter(|_| is_one)
+    let redirect = redirect(take(&mut words.redirect)).map(Action::Redirect);
+    let respond = respond(take(&mut words.respond), reader).map(Action::Respond);
+    pool.map(Action::Pool).or(split).or(redirect).or(respond).filter(|_| is_one)
 }
 
 /// Whether there is one action, right or wrong; reports it if not.
@@ -32,14 +36,17 @@ fn is_one(words: &RouteWords, place: &Place, reader: &mut Reader) -> bool {
     let keys = [
         ("pool", words.pool.is_absent(), words.pool.place()),
         ("split", words.split.is_absent(), words.split.place()),
+        ("redirect", words.redirect.is_absent(), words.redirect.place()),
+        ("respond", words.respond.is_absent(), words.respond.place()),
     ];
     let mut written: Vec<_> = keys.iter().filter(|(_, is_absent, _)| !is_absent).collect();
     written.sort_by_key(|(.., place)| place.map(|place| place.span.start));
     match written.as_slice() {
+        [(key @ ("redirect" | "respond"), ..)] => !report_backendless(key, words, reader),
         [_] => true,
         [] => {
             let message = "`[[routes]]` does not say what becomes of its requests";
-            reader.report_missing(place, message, "add `pool`, or `split`");
+            reader.report_missing(place, message, "add `pool`, `split`, `redirect` or `respond`");
             false
         }
         [(first, ..), .., (last, _, at)] => {
@@ -48,6 +55,91 @@ fn is_one(words: &RouteWords, place: &Place, reader: &mut Reader) -> bool {
             false
         }
     }
+}
+
+/// Reports keys that are for routes with backends; whether there are any.
+fn report_backendless(action: &str, words: &RouteWords, reader: &mut Reader) -> bool {
+    let keys = [
+        ("origins", words.origins.place()),
+        ("idle_timeout", words.idle_timeout.place()),
+        ("half_close_timeout", words.half_close_timeout.place()),
+        ("body_bytes_max", words.body_bytes_max.place()),
+    ];
+    let mut any = false;
+    for (key, place) in keys {
+        let Some(place) = place else { continue };
+        let message = format!("`{key}` is for routes with backends, and this one has `{action}`");
+        reader.report(place, message, "remove it");
+        any = true;
+    }
+    any
+}
+
+fn redirect(words: Found<RedirectWords>) -> Option<Redirect> {
+    let words = words.written()?.value;
+    let status = words.status.optional()?.map(|status| status.value.0);
+    Some(Redirect {
+        to: words.to.written()?.value.0,
+        status: status.map_or(Some(defaults::REDIRECT_STATUS), |status| StatusCode::from_u16(status).ok())?,
+    })
+}
+
+fn respond(words: Found<RespondWords>, reader: &mut Reader) -> Option<Respond> {
+    let words = words.written()?.value;
+    let status = status(words.status, reader);
+    let body = match (words.body.optional(), words.file.optional()) {
+        (Some(Some(_)), Some(Some(file))) => {
+            let message = "an answer has one body, and this one has `body` and `file`";
+            reader.report(&file.place, message, "remove one of them");
+            None
+        }
+        (Some(Some(body)), Some(None)) => Some(Some((body.place, Body::Text(body.value.0)))),
+        (Some(None), Some(Some(file))) => Some(Some((file.place.clone(), Body::File(watched(file, reader))))),
+        (Some(None), Some(None)) => Some(None),
+        _ => None,
+    };
+    let content_type = words.content_type.optional();
+    match (&body, &content_type) {
+        (Some(None), Some(Some(place))) => {
+            reader.report(
+                &place.place,
+                "without `body` or `file` there is no content",
+                "remove it, or add `body`",
+            );
+        }
+        (Some(Some((place, _))), _) if status.is_some_and(|status| !has_body(status)) => {
+            let status = status.map(|status| status.as_u16()).unwrap_or_default();
+            reader.report(
+                place,
+                format!("an answer of status {status} has no body"),
+                "remove it, or write another status",
+            );
+        }
+        _ => {}
+    }
+    let headers = words.headers.optional()?.map(|headers| headers.value.0).unwrap_or_default();
+    let default = HeaderValue::from_static(defaults::CONTENT_TYPE);
+    Some(Respond {
+        status: status?,
+        headers: headers.into_iter().map(|(name, value)| (name.0, value.value.0)).collect(),
+        body: body?.map(|(_, body)| body),
+        content_type: content_type?.map_or(default, |value| value.value.0),
+    })
+}
+
+fn status(words: Found<Number<200, 599>>, reader: &mut Reader) -> Option<StatusCode> {
+    let At { value: Number(status), place } = words.written()?;
+    if let 301..=303 | 307..=308 = status {
+        let remedy = format!("write redirect = {{ to = \"https://…\", status = {status} }}");
+        reader.report(&place, format!("{status} is a redirect, which says where to"), remedy);
+        return None;
+    }
+    StatusCode::from_u16(u16::try_from(status).ok()?).ok()
+}
+
+/// Whether an answer of this status may have one (RFC 9110 15.3.5, 15.3.6, 15.4.5).
+fn has_body(status: StatusCode) -> bool {
+    !matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 fn split(words: &mut RouteWords, pools: Option<&KnownPools>, reader: &mut Reader) -> Option<Split> {

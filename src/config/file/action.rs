@@ -1,8 +1,10 @@
 //! The words of what becomes of a route's requests.
 
 use crate::config::reader::words;
-use crate::config::syntax::Name;
-use crate::config::words::Number;
+use crate::config::syntax::{
+    AnswerField, AnswerValue, BodyText, FieldValue, FilePath, Location, Name, RedirectStatus,
+};
+use crate::config::words::{Entries, Number};
 
 words! {
     /// An entry of `split`
@@ -11,5 +13,31 @@ words! {
         required pool: Name,
         /// How many of the requests it gets, beside the weights of the others, 0 (none) to 1,000,000; default 1.
         optional weight: Number<0, 1_000_000>,
+    }
+}
+
+words! {
+    /// `redirect`
+    struct RedirectWords = "`redirect`" {
+        /// Where clients are sent, a URL or a path, such as `https://${host}${path}${query}`.
+        required to: Location,
+        /// 301, 302, 303, 307 or 308; default 307.
+        optional status: RedirectStatus,
+    }
+}
+
+words! {
+    /// `respond`
+    struct RespondWords = "`respond`" {
+        /// The status of the answer, 200 to 599.
+        required status: Number<200, 599>,
+        /// Fields of the answer, with variables such as `${request.id}`; absent: none.
+        optional headers: Entries<AnswerField, AnswerValue>,
+        /// The answer's text, up to 1 MiB; absent: none.
+        optional body: BodyText,
+        /// The file whose content is the answer's body, up to 1 MiB; absent: `body` says it.
+        optional file: FilePath,
+        /// What `body` or `file` is; absent: `text/plain; charset=utf-8`.
+        optional content_type: FieldValue,
     }
 }

@@ -112,9 +112,9 @@ fn every_problem_shows_its_own_file() {
         "r/c.toml:4:1 `[[routes]]` has no `name` => add `name`: the route's name in metrics and logs",
         "r/c.toml:4:1 another route serves the same requests => the one on line 1 of r/a.toml does: change the host, the \
          path or a condition of either",
-        "r/c.toml:4:1 `[[routes]]` does not say what becomes of its requests => add `pool`, or `split`",
+        "r/c.toml:4:1 `[[routes]]` does not say what becomes of its requests => add `pool`, `split`, `redirect` or `respond`",
         "r/c.toml:5:1 `server` is not a key of `[[routes]]` => write `name`, `host`, `path`, `kind`, `methods`, `headers`, \
-         `query`, `cookies`, `source`, `subprotocols` or one of 8 others",
+         `query`, `cookies`, `source`, `subprotocols` or one of 10 others",
     ];
     assert_eq!(files.described(), [&main[..], &included[..]].concat());
     assert!(files.load().unwrap_err().to_string().ends_with("14 problems in 4 files"));

@@ -1,0 +1,198 @@
+//! What routes answer by themselves: where they send clients, and what they always say.
+
+use http::HeaderName;
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::{Wrong, text, text_words, write, wrong};
+use crate::config::reader::{Reader, Word};
+use crate::config::shape::Shape;
+use crate::config::template::{Fault, Part};
+use crate::config::words::{Key, Number};
+use crate::config::{BODY_BYTES_MAX, Template, Variable};
+
+/// Where clients are sent: a URL or a path, whose scheme and host no request can choose, but for its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Location(pub Template);
+
+/// The status of a redirect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RedirectStatus(pub u16);
+
+/// The name of a field of an answer, but for those that longhaul itself writes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AnswerField(pub HeaderName);
+
+/// The value of a field of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnswerValue(pub Template);
+
+/// The text of an answer, up to [`BODY_BYTES_MAX`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BodyText(pub String);
+
+text_words! {
+    Location = "a URL such as https://${host}${path}", |text, _| location(text);
+    AnswerValue = "a value", |text, _| field_template(text, |_| true).map(AnswerValue);
+    BodyText = "a text", |text, _| body(text);
+}
+
+impl Word for RedirectStatus {
+    const SHAPE: &'static Shape =
+        &Shape::Either(&[&Shape::Number { min: 301, max: 303 }, &Shape::Number { min: 307, max: 308 }]);
+
+    fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader) -> Option<Self> {
+        let Number(status) = Number::<100, 599>::read(value, reader)?;
+        match status {
+            301..=303 | 307..=308 => u16::try_from(status).ok().map(Self),
+            _ => {
+                let message = format!("{status} is no status of a redirect");
+                let remedy =
+                    "write 307, or 308 if it is for ever; 302, 301 or 303 make a GET of other methods";
+                reader.report(&reader.place(value.span()), message, remedy);
+                None
+            }
+        }
+    }
+}
+
+impl Key for AnswerField {
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        let Ok(name) = HeaderName::from_bytes(text.as_bytes()) else {
+            return wrong(text, "is not the name of a field", "write a name such as Retry-After");
+        };
+        match name.as_str() {
+            "content-type" => wrong(text, "has a key of its own", "write `content_type`"),
+            name if is_framing(name) => wrong(text, "is for longhaul itself to write", "remove it"),
+            _ => Ok(Self(name)),
+        }
+    }
+}
+
+/// Whether a field, in lower case, frames a message, speaks of its connection, or belongs to the handshake of a WebSocket.
+pub(super) fn is_framing(name: &str) -> bool {
+    const FRAMING: [&str; 12] = [
+        "connection",
+        "content-length",
+        "expect",
+        "http2-settings",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authentication-info",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+    ];
+    name == "upgrade" || FRAMING.contains(&name) || name.starts_with("sec-websocket-")
+}
+
+/// The value of a field, in which `is_known` variables may stand. Its texts are visible ASCII, and spaces within.
+pub(super) fn field_template(text: &str, is_known: impl Fn(Variable) -> bool) -> Result<Template, Wrong> {
+    let template = Template::parse(text, is_known).map_err(Wrong::from)?;
+    let is_clean = text.trim_ascii() == text && text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    if !is_clean {
+        let remedy = "write letters, digits and signs of ASCII, and spaces between them";
+        return wrong(text, "is not the value of a field", remedy);
+    }
+    Ok(template)
+}
+
+impl From<Fault> for Wrong {
+    fn from(Fault { message, remedy }: Fault) -> Self {
+        Self { message, remedy }
+    }
+}
+
+fn body(text: &str) -> Result<BodyText, Wrong> {
+    if text.len() > BODY_BYTES_MAX {
+        return wrong(text, "is longer than 1 MiB", "write a shorter text, or let a backend serve it");
+    }
+    Ok(BodyText(text.to_owned()))
+}
+
+fn location(text: &str) -> Result<Location, Wrong> {
+    use Variable::{Authority, Host, Path, Query, Scheme};
+    let template =
+        Template::parse(text, |variable| matches!(variable, Scheme | Host | Authority | Path | Query))?;
+    let is_of_url = |byte: u8| byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte);
+    if !template.texts().all(|part| part.bytes().all(is_of_url)) {
+        return wrong(text, "has a character that no URL has", "write it percent-encoded, such as %20");
+    }
+    let is_absolute = match template.parts() {
+        [Part::Variable(Scheme), Part::Text(next), ..] => next.starts_with("://"),
+        [Part::Text(first), ..] => SCHEMES.iter().any(|scheme| first.starts_with(scheme)),
+        _ => false,
+    };
+    if is_absolute {
+        authority(text, &template)?;
+    } else {
+        path(text, &template)?;
+    }
+    Ok(Location(template))
+}
+
+const SCHEMES: [&str; 4] = ["https://", "http://", "wss://", "ws://"];
+
+/// The part of a URL that says whom to ask: from texts, and from the host that the client asked.
+fn authority(text: &str, template: &Template) -> Result<(), Wrong> {
+    let (mut is_empty, mut has_port) = (true, false);
+    for (index, part) in template.parts().iter().enumerate() {
+        match part {
+            Part::Text(part) => {
+                let part = if index <= 1 {
+                    part.split_once("://").map_or(part.as_str(), |(_, rest)| rest)
+                } else {
+                    part
+                };
+                let end = part.find(['/', '?', '#']);
+                let host = part.get(..end.unwrap_or(part.len())).unwrap_or_default();
+                if host.contains('@') {
+                    return wrong(text, "has a name or password", "remove what stands before the @");
+                }
+                if has_port && !host.is_empty() {
+                    return wrong(
+                        text,
+                        "goes on behind `${authority}`, which may have a port",
+                        "write ${host} instead",
+                    );
+                }
+                is_empty &= host.is_empty();
+                if end.is_some() {
+                    break;
+                }
+            }
+            Part::Variable(Variable::Scheme) if index == 0 => {}
+            Part::Variable(variable @ (Variable::Host | Variable::Authority)) => {
+                (is_empty, has_port) = (false, *variable == Variable::Authority);
+            }
+            // It begins with / or ?, if it is not empty.
+            Part::Variable(Variable::Path | Variable::Query) => break,
+            Part::Variable(variable) => {
+                let what = format!("has `${{{}}}` where a host belongs", variable.name());
+                return wrong(text, &what, "write https://${host}${path}");
+            }
+        }
+    }
+    match is_empty {
+        true => wrong(text, "has no host", "write one, or https://${host}${path}"),
+        false => Ok(()),
+    }
+}
+
+/// A path on the same host. What begins with two slashes would be another host.
+fn path(text: &str, template: &Template) -> Result<(), Wrong> {
+    const OTHER_HOST: &str = "may lead to another host";
+    match template.parts() {
+        [Part::Variable(Variable::Path), ..] => Ok(()),
+        [Part::Text(first), ..] if first.starts_with("//") => {
+            wrong(text, OTHER_HOST, write(format!("https:{first}")))
+        }
+        [Part::Text(first), Part::Variable(Variable::Path), ..] if first == "/" => {
+            wrong(text, OTHER_HOST, "write ${path}, which begins with a /")
+        }
+        [Part::Text(first), ..] if first.starts_with('/') => Ok(()),
+        _ => wrong(text, "is neither a URL nor a path", "begin it with https://, with / or with ${path}"),
+    }
+}
