@@ -191,6 +191,8 @@
 //!   drawn anew for others ends at those that hold on.
 //! * **A redirect is judged when it is read** ([`config::Redirect`]): its scheme and its host stand in the file, or are those
 //!   that the client itself asked for; what else comes from a request is percent-encoded and stands behind them.
+//! * **A path with `..` is refused where its beginning is replaced** ([`proto::prefix`]), and nowhere else: there a backend
+//!   that resolves it would serve what no route leads to. It is not resolved here, for the backend may read it otherwise.
 //! * **A sticky cookie is a signature and nothing else** ([`upstream::sticky`]): what each backend's cookie is, is known when
 //!   a pool is built, so a request costs one look in a table. It is passed on to backends, as no `Cookie` field is changed.
 //! * **hyper's parser, not its upgrades**: an HTTP/1 handshake costs microseconds beside TLS' hundreds, so a parser of our

@@ -10,6 +10,7 @@ use http::StatusCode;
 use crate::proto::authority::AuthorityError;
 use crate::proto::handshake::{AnswerError, OfferError};
 use crate::proto::message::MessageError;
+use crate::proto::prefix::PrefixError;
 
 /// One of the three that can end something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +45,8 @@ pub enum Refusal {
     Message(MessageError),
     /// The request's target is longer than `limits.target_bytes_max`.
     TargetTooLong,
+    /// The route gives the path another beginning, and this one cannot have it.
+    Prefix(PrefixError),
     /// A field's value begins or ends with white space, over HTTP/2 (RFC 9113 8.2.1).
     Field,
     /// CONNECT: longhaul is not a forward proxy.
@@ -132,7 +135,8 @@ impl Refusal {
                 StatusCode::BAD_REQUEST
             }
             Refusal::Message(error) => error.status(),
-            Refusal::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Refusal::Prefix(PrefixError::Climbs) => StatusCode::BAD_REQUEST,
+            Refusal::TargetTooLong | Refusal::Prefix(PrefixError::TooLong) => StatusCode::URI_TOO_LONG,
             Refusal::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Refusal::Connect => StatusCode::METHOD_NOT_ALLOWED,
             Refusal::Protocol => StatusCode::NOT_IMPLEMENTED,
@@ -161,7 +165,8 @@ impl Refusal {
             Refusal::Host(_) => "host_malformed",
             Refusal::Message(MessageError::Target) => "target_malformed",
             Refusal::Message(MessageError::Coding | MessageError::Chunks) => "transfer_coding",
-            Refusal::TargetTooLong => "target_too_long",
+            Refusal::TargetTooLong | Refusal::Prefix(PrefixError::TooLong) => "target_too_long",
+            Refusal::Prefix(PrefixError::Climbs) => "path_climbs",
             Refusal::Field => "field_malformed",
             Refusal::Connect => "connect_method",
             Refusal::Protocol => "connect_protocol",
@@ -221,6 +226,7 @@ impl fmt::Display for Refusal {
             Refusal::Host(error) => error.fmt(f),
             Refusal::Message(error) => error.fmt(f),
             Refusal::TargetTooLong => f.write_str("the target is too long"),
+            Refusal::Prefix(error) => error.fmt(f),
             Refusal::Field => f.write_str("a field's value begins or ends with white space"),
             Refusal::Connect => f.write_str("CONNECT is not served here: this is not a forward proxy"),
             Refusal::Protocol => {

@@ -9,6 +9,7 @@ mod balance;
 mod health;
 mod listeners;
 mod pools;
+mod rewriting;
 mod routes;
 mod tls;
 

@@ -14,13 +14,14 @@ use ipnet::IpNet;
 use toml::Spanned;
 use toml::de::DeValue;
 
-pub use self::action::{RedirectWords, RespondWords, ShareWords};
+pub use self::action::{PrefixWords, RedirectWords, RespondWords, ShareWords};
 pub use self::balance::{BalanceWords, HashWords, PlainBalance, StickyWords};
 pub use self::health::{HealthWords, ProbeKind, ProbeMethod};
 use super::reader::{Found, Reader, Word, words};
 use super::shape::Shape;
 use super::syntax::{
-    AdminAddress, CookieName, FieldName, FilePath, MethodName, Name, ParameterName, ServerName, Subprotocol,
+    AdminAddress, CookieName, FieldName, FilePath, MethodName, Name, ParameterName, PathPrefix, ServerName,
+    Subprotocol,
 };
 use super::units::{Delay, IdleTimeout, KernelTimer, Size, Timeout};
 use super::words::{Auto, Entries, List, Named, Number, Off, choices};
@@ -270,6 +271,10 @@ words! {
         optional redirect: RedirectWords,
         /// An answer that is always the same; required with no other action.
         optional respond: RespondWords,
+        /// The beginning of the path that is left out for the backend, whole segments such as `/api`; absent: none.
+        optional strip_prefix: PathPrefix,
+        /// A beginning of the path that is another one for the backend; absent: none is.
+        optional replace_prefix: PrefixWords,
         /// How long a tunnel, or the body of an answer, may be silent, up to 30d; default 1h.
         optional idle_timeout: IdleTimeout,
         /// How long one direction may go on after the other ended, up to 7d; default 30s.

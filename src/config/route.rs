@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::proto::prefix::Replacement;
+
 use super::{Action, At, Condition, Pattern};
 
 /// `[[routes]]`: a match, and what happens.
@@ -16,6 +18,8 @@ pub struct Route {
     pub origins: Option<Vec<OriginMatch>>,
     /// What becomes of them.
     pub action: Action,
+    /// Which beginning of their path becomes which other.
+    pub replacement: Option<Replacement>,
     /// How long a tunnel may live without a byte in either direction, and an answer's body may pause.
     pub idle_timeout: Duration,
     /// How long one direction may go on after the other ended.

@@ -40,7 +40,7 @@ pub enum Variable {
     Authority,
     /// The method; GET for a WebSocket.
     Method,
-    /// The path.
+    /// The path as it goes on, with the beginning that the route gives it.
     Path,
     /// The query with its `?`; nothing when there is none.
     Query,

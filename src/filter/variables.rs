@@ -26,7 +26,7 @@ pub struct Facts<'a> {
     pub authority: &'a Authority,
     /// GET for a WebSocket.
     pub method: &'a Method,
-    /// As it was sent.
+    /// As it goes on: with another beginning, where the route gives it one.
     pub path: &'a str,
     /// What follows the `?`.
     pub query: Option<&'a str>,

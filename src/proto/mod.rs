@@ -34,6 +34,7 @@ pub mod message;
 pub mod origin;
 pub mod peer;
 pub mod persistence;
+pub mod prefix;
 pub mod proxy_header;
 pub mod query;
 pub mod scan;

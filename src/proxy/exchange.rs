@@ -51,7 +51,7 @@ async fn answer(
     account.routed(route);
     let Inbound { offer, head, authority, body } = inbound;
     let version = head.version;
-    let head = inbound::rewrite(head, &authority, &caller);
+    let head = inbound::rewrite(head, &authority, &caller, route)?;
     let facts = inbound::facts(&head, &authority, offer.as_ref(), &caller, route, account);
     let is_extended = offer.is_some() && version == Version::HTTP_2;
     if let Some(answer) = own::answer(&route.action, &facts, is_extended, account)? {

@@ -110,10 +110,23 @@ fn named(certificate: &ClientCertificate) -> Certificate<'_> {
     Certificate { subject: certificate.subject.as_bytes(), names: certificate.names.as_bytes() }
 }
 
-/// Makes a head ready for a backend: the target in origin form, one `Host`, one `Cookie`, one length, no hop-by-hop fields, the
+/// Makes a head ready for a backend: the target in origin form and with the beginning that `route` gives it, one `Host`, one `Cookie`, one length, no hop-by-hop fields, the
 /// forwarding fields, and those of the client's certificate.
-pub fn rewrite(mut head: Parts, authority: &Authority, caller: &Caller) -> Parts {
+///
+/// # Errors
+/// [`Refusal::Prefix`]
+pub fn rewrite(
+    mut head: Parts,
+    authority: &Authority,
+    caller: &Caller,
+    route: &Route,
+) -> Result<Parts, Refusal> {
     head.uri = origin_form(&head.uri);
+    if let Some(replacement) = &route.replacement
+        && let Some(uri) = replacement.apply(&head.uri).map_err(Refusal::Prefix)?
+    {
+        head.uri = uri;
+    }
     head.version = Version::HTTP_11;
     head.extensions.clear();
     hop::strip(&mut head.headers);
@@ -131,7 +144,7 @@ pub fn rewrite(mut head: Parts, authority: &Authority, caller: &Caller) -> Parts
     let certificate = caller.tls.as_ref().and_then(|tls| tls.client.as_deref());
     let shown = certificate.map(|certificate| (&certificate.subject, &certificate.names));
     client_certificate::write(&mut head.headers, shown);
-    head
+    Ok(head)
 }
 
 /// What variables stand for in a request that is [ready](rewrite) for a backend.

@@ -221,7 +221,7 @@ impl Builder<'_> {
 impl Route {
     fn new(terms: Arc<Terms>, words: &config::Route, action: Action) -> Route {
         let (origins, body_bytes_max) = (words.origins.clone(), words.body_bytes_max);
-        Route { terms, origins, body_bytes_max, action }
+        Route { terms, origins, body_bytes_max, action, replacement: words.replacement.clone() }
     }
 
     /// Whether `words` would give the same, the action aside.
@@ -230,6 +230,7 @@ impl Route {
         times == (words.idle_timeout, words.half_close_timeout)
             && self.origins == words.origins
             && self.body_bytes_max == words.body_bytes_max
+            && self.replacement == words.replacement
     }
 }
 

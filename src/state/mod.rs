@@ -17,6 +17,7 @@ use ipnet::IpNet;
 use crate::config::{Config, ListenAddress, OriginMatch};
 use crate::net::tls::Terminator;
 use crate::net::tls::certificate::LoadedCertificate;
+use crate::proto::prefix::Replacement;
 use crate::route::Table;
 use crate::telemetry::metrics::ListenerMetrics;
 use crate::tunnel::Terms;
@@ -51,6 +52,8 @@ pub struct Route {
     pub body_bytes_max: Option<u64>,
     /// What becomes of its requests.
     pub action: Action,
+    /// Which beginning of their path becomes which other.
+    pub replacement: Option<Replacement>,
 }
 
 /// A bound socket's settings.

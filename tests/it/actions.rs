@@ -1,6 +1,7 @@
 //! What becomes of the requests that a route takes.
 
 mod own;
+mod prefix;
 mod split;
 
 use crate::kit::{Backend, Message};

@@ -42,6 +42,7 @@ fn is_one(words: &RouteWords, place: &Place, reader: &mut Reader) -> bool {
     let mut written: Vec<_> = keys.iter().filter(|(_, is_absent, _)| !is_absent).collect();
     written.sort_by_key(|(.., place)| place.map(|place| place.span.start));
     match written.as_slice() {
+        [("respond", ..)] if report_pathless(words, reader) => false,
         [(key @ ("redirect" | "respond"), ..)] => !report_backendless(key, words, reader),
         [_] => true,
         [] => {
@@ -70,6 +71,23 @@ fn report_backendless(action: &str, words: &RouteWords, reader: &mut Reader) -> 
         let Some(place) = place else { continue };
         let message = format!("`{key}` is for routes with backends, and this one has `{action}`");
         reader.report(place, message, "remove it");
+        any = true;
+    }
+    any
+}
+
+/// Reports changes of a path that nobody sees; whether there are any.
+fn report_pathless(words: &RouteWords, reader: &mut Reader) -> bool {
+    let places =
+        [("strip_prefix", words.strip_prefix.place()), ("replace_prefix", words.replace_prefix.place())];
+    let mut any = false;
+    for (key, place) in places {
+        let Some(place) = place else { continue };
+        reader.report(
+            place,
+            format!("nobody sees what `{key}` makes of the path: `respond` is always the same"),
+            "remove it",
+        );
         any = true;
     }
     any

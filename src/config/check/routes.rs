@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use super::actions::action;
 use super::pools::KnownPools;
+use super::rewriting::replacement;
 use super::{Unique, all, free_name, plain};
 use crate::config::file::RouteWords;
 use crate::config::problem::shown;
@@ -37,12 +38,14 @@ pub fn routes(
             reader.report(&place, "another route serves the same requests", remedy);
         }
         let action = action(&mut words, &header, pools, reader);
+        let replacement = replacement(&mut words, matches.as_ref(), reader);
         let origins = words.origins.optional();
         Some(Route {
             name: name?,
             matches: matches?,
             origins: origins?.map(|list| list.value.0.into_iter().map(|origin| origin.value).collect()),
             action: action?,
+            replacement: replacement?,
             idle_timeout: words.idle_timeout.or(defaults::IDLE_TIMEOUT)?,
             half_close_timeout: words.half_close_timeout.or(defaults::HALF_CLOSE_TIMEOUT)?,
             body_bytes_max: words.body_bytes_max.optional()?.map(|size| size.value.0),

@@ -2,7 +2,7 @@
 
 use crate::config::reader::words;
 use crate::config::syntax::{
-    AnswerField, AnswerValue, BodyText, FieldValue, FilePath, Location, Name, RedirectStatus,
+    AnswerField, AnswerValue, BodyText, FieldValue, FilePath, Location, Name, PathPrefix, RedirectStatus,
 };
 use crate::config::words::{Entries, Number};
 
@@ -13,6 +13,16 @@ words! {
         required pool: Name,
         /// How many of the requests it gets, beside the weights of the others, 0 (none) to 1,000,000; default 1.
         optional weight: Number<0, 1_000_000>,
+    }
+}
+
+words! {
+    /// `replace_prefix`
+    struct PrefixWords = "`replace_prefix`" {
+        /// The beginning of the path as clients send it, whole segments, such as `/api`; `/` is that of every path.
+        required from: PathPrefix,
+        /// What stands there instead.
+        required to: PathPrefix,
     }
 }
 
