@@ -285,6 +285,8 @@ pub enum EndReason {
     HalfCloseTimeout,
     /// The process stopped, and `server.drain.deadline` had passed.
     DrainDeadline,
+    /// Health checks took the backend down, and `on_down` of its pool is `"drain"`.
+    BackendDown,
 }
 
 impl EndReason {
@@ -300,6 +302,7 @@ impl EndReason {
             EndReason::IdleTimeout => "idle_timeout",
             EndReason::HalfCloseTimeout => "half_close_timeout",
             EndReason::DrainDeadline => "drain_deadline",
+            EndReason::BackendDown => "backend_down",
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::file::{PlainBalance, Verify};
-use super::{ClientCertificateMode, LogFormat, LogLevel, SameSite, State, TlsVersion, UnknownName};
+use super::{ClientCertificateMode, LogFormat, LogLevel, OnDown, SameSite, State, TlsVersion, UnknownName};
 
 /// `server.workers`: one worker per core.
 pub const WORKERS: Option<usize> = None;
@@ -122,6 +122,8 @@ pub const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 pub const HEALTH_RISE: u32 = 2;
 /// `pools.NAME.health.fall`
 pub const HEALTH_FALL: u32 = 3;
+/// `pools.NAME.health.on_down`: what fails a probe may still serve a tunnel.
+pub const ON_DOWN: OnDown = OnDown::Keep;
 /// `pools.NAME.connect_timeout`: one lost SYN is sent again within it.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// `pools.NAME.handshake_timeout`

@@ -21,6 +21,17 @@ pub struct Health {
     pub rise: u32,
     /// Failures in a row until a backend is down.
     pub fall: u32,
+    /// What becomes of live tunnels when a backend goes down.
+    pub on_down: OnDown,
+}
+
+/// What becomes of the live tunnels of a backend that goes down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDown {
+    /// They live on, as long as they do.
+    Keep,
+    /// They are ended.
+    Drain,
 }
 
 /// What one probe does.

@@ -54,7 +54,7 @@ pub use action::{Action, BODY_BYTES_MAX, Body, Redirect, Respond, Share, Split};
 pub use balance::{Balance, Hash, HashKey, SameSite, Sticky};
 pub use condition::{Condition, Kind, ValueMatch};
 pub use diff::Change;
-pub use health::{BodyMatch, Health, HealthKind, HttpProbe, ProbeTarget, Statuses, WebSocketProbe};
+pub use health::{BodyMatch, Health, HealthKind, HttpProbe, OnDown, ProbeTarget, Statuses, WebSocketProbe};
 pub use pattern::{Case, PATTERNS_MAX, Pattern};
 pub use pool::{Backend, BackendAddress, Keepalive, Pool, State};
 pub use problem::{Place, Problem, Problems, Severity, Sources};

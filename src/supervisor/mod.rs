@@ -131,11 +131,12 @@ impl Supervisor {
         let bounds = limits::derive(&config.limits, descriptors);
         let connections = Permits::new(bounds.connections_max);
         let (phase, phase_receiver) = phases();
-        let (probes, readiness) = Probes::start(&snapshot, &metrics);
+        let sessions = Arc::new(Sessions::default());
+        let (probes, readiness) = Probes::start(&snapshot, &metrics, &sessions);
         let plane = Arc::new(Plane {
             snapshot: ArcSwap::from_pointee(snapshot),
             access: AccessLog::new(sink.clone()),
-            sessions: Arc::new(Sessions::default()),
+            sessions,
             metrics: metrics.clone(),
             tunnels: Permits::new(bounds.tunnels_max),
             handshakes: Permits::new(config.limits.handshakes_max),

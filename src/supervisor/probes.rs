@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use crate::config::{BackendAddress, State};
 use crate::state::Snapshot;
 use crate::telemetry::Metrics;
+use crate::tunnel::sessions::{Cut, Sessions};
 use crate::upstream::backend::{Backend, Health};
 use crate::upstream::health::{self, Terms};
 use crate::upstream::members::Member;
@@ -37,6 +38,7 @@ pub struct Probes {
     watched: HashMap<(Arc<str>, BackendAddress), Watched>,
     tasks: JoinSet<()>,
     metrics: Metrics,
+    sessions: Arc<Sessions>,
 }
 
 struct Watched {
@@ -60,8 +62,9 @@ fn is_as(one: &Terms, other: &Terms) -> bool {
 
 impl Probes {
     /// Starts the health checks of the first generation, on the current runtime.
-    pub fn start(snapshot: &Snapshot, metrics: &Metrics) -> (Probes, Readiness) {
-        let mut probes = Probes { watched: HashMap::new(), tasks: JoinSet::new(), metrics: metrics.clone() };
+    pub fn start(snapshot: &Snapshot, metrics: &Metrics, sessions: &Arc<Sessions>) -> (Probes, Readiness) {
+        let (metrics, sessions) = (metrics.clone(), sessions.clone());
+        let mut probes = Probes { watched: HashMap::new(), tasks: JoinSet::new(), metrics, sessions };
         let (unprobed, mut all_probed) = mpsc::channel(1);
         probes.start_and_stop(snapshot, &unprobed);
         let readiness = Readiness::default();
@@ -133,7 +136,14 @@ impl Probes {
     }
 
     fn watch(&mut self, backend: &Arc<Backend>, terms: Terms, unprobed: &mpsc::Sender<()>) -> Watched {
-        let watch = health::watch(backend.clone(), terms.clone(), self.metrics.clone(), unprobed.clone());
+        let sessions = self.sessions.clone();
+        let drain = move |backend: &Backend| {
+            if backend.load() > 0 {
+                sessions.cut_backends(std::slice::from_ref(&backend.label), Cut::BackendDown);
+            }
+        };
+        let metrics = self.metrics.clone();
+        let watch = health::watch(backend.clone(), terms.clone(), metrics, unprobed.clone(), drain);
         Watched { backend: backend.clone(), terms, task: self.tasks.spawn(watch) }
     }
 }

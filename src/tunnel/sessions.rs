@@ -2,9 +2,9 @@
 //!
 //! Entries hold ids, labels and numbers, never streams. The worker writes the numbers, without locks; others read them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
@@ -47,8 +47,19 @@ pub struct Session {
     moved: [Moved; 2],
     /// Milliseconds from `opened` to the last byte.
     active_ms: AtomicU64,
-    cut: AtomicBool,
+    /// A [`Cut`], or 0.
+    cut: AtomicU8,
     waker: AtomicWaker,
+}
+
+/// Why tunnels are told to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Cut {
+    /// The process stops.
+    Drain = 1,
+    /// Its backend is down.
+    BackendDown = 3,
 }
 
 /// What has moved in one direction.
@@ -71,7 +82,7 @@ impl Sessions {
         self.shard(session.id).insert(session.id, session.clone());
         // After the entry, so that it is told either here or by who goes through the table.
         if self.cut.load(Ordering::SeqCst) {
-            session.cut.store(true, Ordering::Release);
+            session.end(Cut::Drain);
         }
         Registration { sessions: self.clone(), session }
     }
@@ -96,8 +107,21 @@ impl Sessions {
         self.cut.store(true, Ordering::SeqCst);
         for shard in &self.shards {
             for session in shard.lock().unwrap_or_else(PoisonError::into_inner).values() {
-                session.cut.store(true, Ordering::Release);
-                session.waker.wake();
+                session.end(Cut::Drain);
+            }
+        }
+    }
+
+    /// Tells the tunnels to end now that lead to these backends, each known by its [`Session::backend`] itself: the same
+    /// address may be a backend of another pool.
+    pub fn cut_backends(&self, backends: &[Arc<str>], why: Cut) {
+        let known = |label: &Arc<str>| Arc::as_ptr(label).cast::<u8>().addr();
+        let cut: HashSet<usize> = backends.iter().map(known).collect();
+        for shard in &self.shards {
+            for session in shard.lock().unwrap_or_else(PoisonError::into_inner).values() {
+                if cut.contains(&known(&session.backend)) {
+                    session.end(why);
+                }
             }
         }
     }
@@ -140,7 +164,7 @@ impl Session {
             opened: Instant::now(),
             moved: Default::default(),
             active_ms: AtomicU64::new(0),
-            cut: AtomicBool::new(false),
+            cut: AtomicU8::new(0),
             waker: AtomicWaker::new(),
         }
     }
@@ -183,9 +207,19 @@ impl Session {
         self.waker.register(waker);
     }
 
-    /// Whether the tunnel was told to end now.
-    pub fn is_cut(&self) -> bool {
-        self.cut.load(Ordering::Acquire)
+    /// Tells the tunnel to end now; the first reason counts.
+    fn end(&self, cut: Cut) {
+        let _ = self.cut.compare_exchange(0, cut as u8, Ordering::AcqRel, Ordering::Acquire);
+        self.waker.wake();
+    }
+
+    /// Why the tunnel was told to end now, if it was.
+    pub fn cut(&self) -> Option<Cut> {
+        match self.cut.load(Ordering::Acquire) {
+            0 => None,
+            3 => Some(Cut::BackendDown),
+            _ => Some(Cut::Drain),
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::io::AsyncWrite;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::flow::{Fault, Flow};
-use super::sessions::{Registration, Session};
+use super::sessions::{Cut, Registration, Session};
 use super::{Terms, clock, scratch};
 use crate::net::stream::Stream;
 use crate::outcome::{EndReason, Ending, Party};
@@ -233,8 +233,14 @@ impl Future for Splice {
             splice.session().listen(context.waker());
             ending = splice.poll_deadlines(context);
         }
-        if ending.is_pending() && splice.session().is_cut() {
-            ending = Poll::Ready(Ending { by: Party::Proxy, reason: EndReason::DrainDeadline });
+        if ending.is_pending()
+            && let Some(cut) = splice.session().cut()
+        {
+            let reason = match cut {
+                Cut::Drain => EndReason::DrainDeadline,
+                Cut::BackendDown => EndReason::BackendDown,
+            };
+            ending = Poll::Ready(Ending { by: Party::Proxy, reason });
         }
         if let Poll::Ready(ending) = &ending {
             splice.close(*ending, context);

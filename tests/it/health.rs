@@ -3,6 +3,7 @@
 mod active;
 mod connect;
 mod http;
+mod on_down;
 mod websocket;
 
 use std::fmt::Display;

@@ -22,6 +22,7 @@ pub fn health(pool: &str, words: At<HealthWords>, reader: &mut Reader) -> Option
         timeout: words.timeout.or(defaults::HEALTH_TIMEOUT)?,
         rise: words.rise.or(defaults::HEALTH_RISE)?,
         fall: words.fall.or(defaults::HEALTH_FALL)?,
+        on_down: words.on_down.or(defaults::ON_DOWN)?,
     })
 }
 

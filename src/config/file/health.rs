@@ -1,10 +1,10 @@
 //! The words of a pool's probes.
 
-use crate::config::BodyMatch;
 use crate::config::reader::words;
 use crate::config::syntax::{FieldValue, ProbeField, ProbePath, ProbeSubprotocol};
 use crate::config::units::{Size, Timeout};
 use crate::config::words::{Entries, List, Number, StatusRange, choices};
+use crate::config::{BodyMatch, OnDown};
 
 words! {
     /// `pools.NAME.health`
@@ -37,6 +37,8 @@ words! {
         optional rise: Number<1, 100>,
         /// Failures in a row until a backend is down, 1 to 100; default 3.
         optional fall: Number<1, 100>,
+        /// Live tunnels of a backend that goes down: `"keep"`, or `"drain"`, which ends them; default keep.
+        optional on_down: OnDown,
     }
 }
 
@@ -62,3 +64,4 @@ pub enum ProbeMethod {
 
 choices!(ProbeKind { "tcp" => Self::Tcp, "http" => Self::Http, "websocket" => Self::WebSocket, });
 choices!(ProbeMethod { "GET" => Self::Get, "HEAD" => Self::Head, });
+choices!(OnDown { "keep" => Self::Keep, "drain" => Self::Drain, });

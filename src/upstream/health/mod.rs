@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use super::backend::{Backend, Health};
-use crate::config::{self, HealthKind, Limits, Tcp};
+use crate::config::{self, HealthKind, Limits, OnDown, Tcp};
 use crate::net::dial::{DialError, Way};
 use crate::net::tls::connect::Connector;
 use crate::outcome::Refusal;
@@ -46,8 +46,16 @@ struct Unwell {
     detail: Option<String>,
 }
 
-/// Probes one backend until the task is dropped. Tells `first_result` once, when the first probe has ended.
-pub async fn watch(backend: Arc<Backend>, terms: Terms, metrics: Metrics, first_result: mpsc::Sender<()>) {
+/// Probes one backend until the task is dropped. Tells `first_result` once, when the first probe has ended. Of a backend
+/// that is down, whose tunnels are not to live on, `drain` hears after each probe: a handshake that was under way may have
+/// become a tunnel since.
+pub async fn watch(
+    backend: Arc<Backend>,
+    terms: Terms,
+    metrics: Metrics,
+    first_result: mpsc::Sender<()>,
+    drain: impl Fn(&Backend),
+) {
     let check = &terms.check;
     let mut first_result = Some(first_result);
     let mut streak = Streak::default();
@@ -64,6 +72,9 @@ pub async fn watch(backend: Arc<Backend>, terms: Terms, metrics: Metrics, first_
                     tracing::warn!(%pool, %backend, reason, detail, "backend down");
                 }
             }
+        }
+        if backend.health() == Health::Down && check.on_down == OnDown::Drain {
+            drain(&backend);
         }
         // Its drop tells that this backend's first round is over.
         first_result.take();
@@ -138,6 +149,7 @@ mod tests {
             timeout: Duration::from_secs(1),
             rise: 2,
             fall: 3,
+            on_down: OnDown::Keep,
         };
         let mut streak = Streak::default();
         let mut now = Health::Unknown;
