@@ -70,6 +70,14 @@
 //! tunnel. Load and health of a backend are atomics that all workers share, because the choice of a backend must
 //! see them all.
 //!
+//! # Who is asked
+//! Two things are known of a backend. What probes find ([`upstream::health`]) makes it up or down, for as long as they find
+//! it. What requests and tunnels find ([`upstream::ejection`]) ejects it, for a set time: whoever sends something tells
+//! what came of it, which of a backend on which all is well takes no lock and no memory. A choice takes those that are
+//! up, then those that have not been probed, then the backups in the same order, and those that are ejected only then;
+//! never those that are down. Probes do not end an ejection, because they passed, or there were none, while requests
+//! failed.
+//!
 //! # A change of the configuration
 //! `supervisor::reload` walks it: read and check the file, build the snapshot, bind new listeners; on any failure up to
 //! here nothing was touched. Then one pointer is swapped, removed listeners close, health checks start and stop, bounds

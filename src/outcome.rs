@@ -1,12 +1,16 @@
 //! How things end. Every end has a name, and metrics, logs and tests speak these names.
 //!
 //! A [`Refusal`] ends a request before there is a tunnel: it knows the status that the client gets and whether another
-//! backend may be tried. An [`Ending`] ends a tunnel: it knows who ended it and why.
+//! backend may be tried. An [`Ending`] ends a tunnel: it knows who ended it and why. A [`Fault`] is what either may say of
+//! the backend.
+
+mod fault;
 
 use std::fmt;
 
 use http::StatusCode;
 
+pub use self::fault::Fault;
 use crate::proto::authority::AuthorityError;
 use crate::proto::handshake::{AnswerError, OfferError};
 use crate::proto::message::MessageError;

@@ -12,7 +12,6 @@ use crate::config::State;
 use crate::proto::query;
 use crate::state::Snapshot;
 use crate::state::orders::{Order, StateOrder};
-use crate::upstream::backend::Health;
 use crate::upstream::members::Member;
 
 /// How long an ordered state holds; told to who orders one.
@@ -39,17 +38,17 @@ pub fn list(snapshot: &Snapshot, parameters: &str) -> Response<Full<Bytes>> {
 
 fn describe(pool: &str, member: &Member) -> Value {
     let backend = &member.backend;
-    let health = match backend.health() {
-        Health::Unknown => "unknown",
-        Health::Up => "up",
-        Health::Down => "down",
-    };
+    let ejection = backend.conduct.ejection().map(|(fault, left)| {
+        let left_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+        json!({ "reason": fault.label(), "left_ms": left_ms })
+    });
     json!({
         "pool": pool,
         "backend": &*backend.label,
         "state": backend.standing.state().label(),
         "ordered": backend.ordered().map(State::label),
-        "health": health,
+        "health": backend.health().label(),
+        "ejection": ejection,
         "backup": member.backup,
         "weight": member.weight,
         "tunnels": backend.load(),

@@ -6,6 +6,7 @@
 
 mod actions;
 mod balance;
+mod ejection;
 mod health;
 mod listeners;
 mod pools;

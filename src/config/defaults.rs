@@ -122,8 +122,21 @@ pub const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 pub const HEALTH_RISE: u32 = 2;
 /// `pools.NAME.health.fall`
 pub const HEALTH_FALL: u32 = 3;
-/// `pools.NAME.health.on_down`: what fails a probe may still serve a tunnel.
+/// `pools.NAME.health.on_down`: who is told by a probe that fails may be told wrongly.
 pub const ON_DOWN: OnDown = OnDown::Keep;
+/// `pools.NAME.ejection`, all three counts: more than bad luck.
+pub const EJECTION_FAILURES: Option<u32> = Some(5);
+/// `pools.NAME.ejection.handshake_status`: what a backend, or what stands before it, says that cannot serve now. A 500 may be
+/// about the request.
+pub const EJECTION_STATUSES: RangeInclusive<u16> = 502..=504;
+/// `pools.NAME.ejection.early_death_within`: a backend that crashes on what a client sends first does so by then.
+pub const EARLY_DEATH_WITHIN: Duration = Duration::from_secs(5);
+/// `pools.NAME.ejection.time`: a process that is restarted is back by then.
+pub const EJECTION_TIME: Duration = Duration::from_secs(30);
+/// `pools.NAME.ejection.time_max`
+pub const EJECTION_TIME_MAX: Duration = Duration::from_secs(5 * 60);
+/// `pools.NAME.ejection.ejected_max`: what is wrong with all of them is not the backends' fault.
+pub const EJECTED_MAX: u32 = 50;
 /// `pools.NAME.connect_timeout`: one lost SYN is sent again within it.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// `pools.NAME.handshake_timeout`

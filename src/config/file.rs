@@ -6,6 +6,7 @@
 
 mod action;
 mod balance;
+mod ejection;
 mod health;
 
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ use toml::de::DeValue;
 
 pub use self::action::{PrefixWords, RedirectWords, RespondWords, ShareWords};
 pub use self::balance::{BalanceWords, HashWords, PlainBalance, StickyWords};
+pub use self::ejection::EjectionWords;
 pub use self::health::{HealthWords, ProbeKind, ProbeMethod};
 use super::reader::{Found, Reader, Word, words};
 use super::shape::Shape;
@@ -303,6 +305,8 @@ words! {
         optional keepalive: Off<KeepaliveWords>,
         /// How backends are probed; absent: not at all.
         optional health: HealthWords,
+        /// When requests that fail take a backend out for a while; absent: never.
+        optional ejection: EjectionWords,
         /// From the first packet to an established connection, up to 7d; default 2s.
         optional connect_timeout: Timeout,
         /// From the WebSocket handshake's request to the head of its answer, up to 7d; default 10s.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{At, Balance, Health, PoolTls, Sticky};
+use super::{At, Balance, Ejection, Health, PoolTls, Sticky};
 use crate::proto::proxy_header;
 
 /// `[pools.NAME]`: backends, and how to choose.
@@ -26,6 +26,8 @@ pub struct Pool {
     pub keepalive: Option<Keepalive>,
     /// `None` never probes: backends count as up.
     pub health: Option<Health>,
+    /// `None` never ejects one.
+    pub ejection: Option<Ejection>,
     /// From the first packet to an established connection, TLS included, for each backend tried.
     pub connect_timeout: Duration,
     /// From the request to the head of the answer of a WebSocket handshake, for each backend tried.

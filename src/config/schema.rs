@@ -194,6 +194,7 @@ mod tests {
             (" }]\ntls = { ", defaults(&pool["properties"]["tls"]), ", "),
             (" }\nkeepalive = { ", defaults(&pool["properties"]["keepalive"]["anyOf"][1]), ", "),
             (" }\nhealth = { kind = \"tcp\", ", defaults(&pool["properties"]["health"]), ", "),
+            (" }\nejection = { ", defaults(&pool["properties"]["ejection"]), ", "),
         ];
         let drain = defaults(&at("server")["properties"]["drain"]).join(", ");
         let config = |write: bool| {

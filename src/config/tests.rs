@@ -168,7 +168,7 @@ fn the_full_example_shows_the_defaults() {
     assert_eq!(full.pools["site"].keepalive, default.keepalive);
 
     let tls = "tls = { certificates = [{ cert = \"a\", key = \"b\" }] }\n";
-    let health = "health = { kind = \"http\", path = \"/health\" }\n";
+    let health = "health = { kind = \"http\", path = \"/health\" }\nejection = {}\n";
     let short = parse(&[LISTENER, tls, ROUTE, POOL, health].concat()).unwrap();
     let min_version = |config: &Config| config.listeners[0].tls.as_ref().unwrap().min_version;
     assert_eq!(min_version(&full), min_version(&short));
@@ -185,6 +185,7 @@ fn the_full_example_shows_the_defaults() {
         health
     };
     assert_eq!(health(&full, "chat"), health(&short, "p"));
+    assert_eq!(full.pools["chat"].ejection, short.pools["p"].ejection);
     let tls = parse(&[LISTENER, ROUTE, POOL, "tls = {}\n"].concat()).unwrap();
     let [full, short] = [&full.pools["chat"], &tls.pools["p"]].map(|pool| &pool.tls.as_ref().unwrap().value);
     assert_eq!(full.min_version, short.min_version);

@@ -136,6 +136,11 @@ impl Scanner {
         self.close
     }
 
+    /// Whether this scanner looks at nothing, from the beginning or since a violation.
+    pub fn is_blind(&self) -> bool {
+        self.blind
+    }
+
     /// What made this scanner blind, if anything did.
     pub fn violation(&self) -> Option<Violation> {
         self.violation

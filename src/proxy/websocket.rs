@@ -21,7 +21,7 @@ use super::body::Body;
 use super::{Caller, Plane, Presence, http as plain};
 use crate::lifecycle::Permit;
 use crate::net::stream::Stream;
-use crate::outcome::Refusal;
+use crate::outcome::{Ending, Refusal};
 use crate::proto::handshake::{Answer, AnswerError, Offer, write_connected, write_switching};
 use crate::proto::hop;
 use crate::proto::scan::{Scanner, Side};
@@ -30,6 +30,7 @@ use crate::telemetry::registry::GaugeGuard;
 use crate::tunnel::sessions::Session;
 use crate::tunnel::splice::{Leg, Splice};
 use crate::upstream::backend::Lease;
+use crate::upstream::ejection;
 use crate::upstream::handshake::{Reply, Switched, offer};
 use crate::upstream::retry::Search;
 
@@ -71,7 +72,9 @@ pub async fn open(
     let request = Request::from_parts(handshake.head, Empty::new());
     let deadline = pool.handshake_timeout;
     let is_http2 = handshake.version == Version::HTTP_2;
-    let switched = match offer(stream, &snapshot.config.limits, request, &handshake.offer, deadline).await? {
+    let reply = offer(stream, &snapshot.config.limits, request, &handshake.offer, deadline).await;
+    ejection::answered(pool, lease.backend(), &reply, &plane.metrics);
+    let switched = match reply? {
         Reply::Switched(switched) => switched,
         // Over HTTP/2 any 2xx would tell the client that the tunnel is open (RFC 9110 9.3.6).
         Reply::Declined(response) if is_http2 && response.status().is_success() => {
@@ -184,7 +187,7 @@ impl Beginning {
         let registration = self.plane.sessions.register(session);
         tokio::spawn(Tunnel {
             splice: Splice::new(client, self.backend, terms, registration),
-            _lease: self.lease,
+            lease: self.lease,
             _permit: self.permit,
             _active: active,
             _presence: self.caller.presence.clone(),
@@ -197,12 +200,29 @@ impl Beginning {
 /// A live tunnel: the splice, and what it holds until its end.
 struct Tunnel {
     splice: Splice,
-    _lease: Lease,
+    lease: Lease,
     _permit: Permit,
     _active: GaugeGuard,
     _presence: Arc<Presence>,
     listener: Arc<str>,
     plane: Arc<Plane>,
+}
+
+impl Tunnel {
+    /// What its end says of the backend.
+    fn judge(&self, ending: Ending) {
+        let (backend, opened) = (self.lease.backend(), self.splice.session().opened);
+        match self.splice.backend_died(ending) {
+            None => backend.conduct.tunnel_lived(opened.into_std()),
+            // By the rules of today: those of its opening may be days old.
+            Some(died) => {
+                if let Some(pool) = self.plane.snapshot.load().pools.get(&backend.pool) {
+                    let lived = died.saturating_duration_since(opened);
+                    ejection::died(pool, backend, opened.into_std(), lived, &self.plane.metrics);
+                }
+            }
+        }
+    }
 }
 
 impl Future for Tunnel {
@@ -211,6 +231,7 @@ impl Future for Tunnel {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let ending = ready!(Pin::new(&mut self.splice).poll(context));
         account::closed(&self.plane, &self.listener, &self.splice, ending);
+        self.judge(ending);
         Poll::Ready(())
     }
 }

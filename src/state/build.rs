@@ -171,6 +171,7 @@ impl Builder<'_> {
             proxy_protocol: words.proxy_protocol,
             keepalive: words.keepalive,
             health: words.health.clone(),
+            ejection: words.ejection.clone(),
             connect_timeout: words.connect_timeout,
             handshake_timeout: words.handshake_timeout,
             response_timeout: words.response_timeout,

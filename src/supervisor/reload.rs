@@ -136,6 +136,12 @@ impl Supervisor {
         let opened_alike = !change.limits && !change.tcp;
         idle::renew(&self.workers, bounds.idle_max, opened_alike.then_some(snapshot)).await;
         self.probes.update(snapshot);
+        // Where requests do not count, what they found out does not, either.
+        for pool in snapshot.pools.iter().filter(|pool| pool.ejection.is_none()) {
+            for member in pool.members.all() {
+                member.backend.conduct.forgive(&member.backend.standing);
+            }
+        }
         self.log.apply(&snapshot.config.log);
         self.registry
             .retain_tickets(|name| snapshot.listeners.iter().any(|listener| *listener.name == *name));

@@ -53,6 +53,9 @@ pub fn register(sources: Sources, workers: &[Worker]) {
             let (load, idle) = (backend.load(), backend.idle.get());
             samples.backend(&backend.pool, &backend.label, up, load, idle);
             samples.backend_state(&backend.pool, &backend.label, backend.standing.state());
+            let (health, probe) = (backend.health().label(), backend.probe_duration());
+            samples.health(&backend.pool, &backend.label, health, probe);
+            samples.ejected(&backend.pool, &backend.label, backend.is_ejected());
         }
     });
 }

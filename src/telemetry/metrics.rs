@@ -15,7 +15,7 @@ use super::labels::{
 use super::process;
 use super::registry::{Buckets, Counter, Family, Gauge, GaugeGuard, Histogram, Kind, Registry, Samples};
 use crate::config::State;
-use crate::outcome::{ConnectError, Ending};
+use crate::outcome::{ConnectError, Ending, Fault};
 
 const SECOND: u64 = 1_000_000;
 const HOUR: u64 = 3600 * SECOND;
@@ -130,6 +130,15 @@ families! {
         "Connections to a backend that did not come about, their TLS included.";
     BACKEND_PROBES = Kind::Counter, "longhaul_backend_probes_total" ["pool", "backend", "result"]
         "Health checks done.";
+    BACKEND_HEALTH = Kind::Gauge, "longhaul_backend_health" ["pool", "backend", "health"]
+        "Always 1; the label tells what health checks have found: up, down, or unknown as long as none has ended.";
+    BACKEND_PROBE_DURATION = Kind::Gauge, "longhaul_backend_probe_duration_seconds" ["pool", "backend"]
+        "How long the backend's last health check took.";
+
+    BACKEND_EJECTED = Kind::Gauge, "longhaul_backend_ejected" ["pool", "backend"]
+        "1 while a backend is ejected because requests failed, else 0.";
+    BACKEND_EJECTIONS = Kind::Counter, "longhaul_backend_ejections_total" ["pool", "backend", "reason"]
+        "How often a backend was ejected, by the failures in a row that did it.";
 
     LOG_DROPPED = Kind::Counter, "longhaul_log_dropped_total" []
         "Log lines lost because stdout was slower than the log.";
@@ -321,6 +330,11 @@ impl Metrics {
         self.registry.count(&BACKEND_CONNECT_ERRORS, &[pool, backend, error.label()]);
     }
 
+    /// A backend was ejected.
+    pub fn ejection(&self, pool: &str, backend: &str, fault: Fault) {
+        self.registry.count(&BACKEND_EJECTIONS, &[pool, backend, fault.label()]);
+    }
+
     /// Forgets what was counted for routes and listeners that are gone and that nothing is open of, and for backends
     /// (pool and address) that `has_backend` denies. Else names that come and go would use up the room of new ones.
     pub fn forget(&self, has_backend: impl Fn(&str, &str) -> bool) {
@@ -391,6 +405,19 @@ impl Samples {
     /// Which tunnels a backend gets.
     pub fn backend_state(&mut self, pool: &str, backend: &str, state: State) {
         self.push(&BACKEND_STATE, &[pool, backend, state.label()], 1.0);
+    }
+
+    /// What health checks have found of a backend, and how long the last one took.
+    pub fn health(&mut self, pool: &str, backend: &str, health: &'static str, probe: Option<Duration>) {
+        self.push(&BACKEND_HEALTH, &[pool, backend, health], 1.0);
+        if let Some(took) = probe {
+            self.push(&BACKEND_PROBE_DURATION, &[pool, backend], took.as_secs_f64());
+        }
+    }
+
+    /// Whether a backend is ejected.
+    pub fn ejected(&mut self, pool: &str, backend: &str, ejected: bool) {
+        self.push(&BACKEND_EJECTED, &[pool, backend], f64::from(u8::from(ejected)));
     }
 
     /// When a certificate stops being valid, since 1970.

@@ -93,6 +93,21 @@ impl Splice {
         flow.scanner().close()?.code
     }
 
+    /// When the backend ended the tunnel out of the blue, if it did: nobody had sent a Close frame, none could have passed
+    /// unseen, and the client's stream had not ended before.
+    pub fn backend_died(&self, ending: Ending) -> Option<Instant> {
+        let is_blind = self.up.scanner().is_blind() || self.down.scanner().is_blind();
+        if self.closer.is_some() || is_blind {
+            return None;
+        }
+        match self.ended {
+            Some((Party::Client, _)) => None,
+            // However the client took it.
+            Some((_, at)) => Some(at),
+            None => (ending.by == Party::Backend).then(Instant::now),
+        }
+    }
+
     fn poll_flows(&mut self, context: &mut Context<'_>) -> Poll<Ending> {
         let Some(streams) = &mut self.streams else { return Poll::Pending };
         let Streams { client, backend } = streams;
@@ -131,12 +146,13 @@ impl Splice {
             };
         }
         if self.ended.is_none() {
-            let now = clock::now();
-            self.ended = match (self.up.source_ended(), self.down.source_ended()) {
-                (true, _) => Some((Party::Client, now)),
-                (false, true) => Some((Party::Backend, now)),
+            let ender = match (self.up.source_ended(), self.down.source_ended()) {
+                (true, _) => Some(Party::Client),
+                (false, true) => Some(Party::Backend),
                 (false, false) => None,
             };
+            // The exact time, once: how young a tunnel died is compared with its opening.
+            self.ended = ender.map(|party| (party, Instant::now()));
             if let Some((_, at)) = self.ended {
                 let nearer = (at + self.terms.half_close_timeout).min(self.timer.deadline());
                 self.timer.as_mut().reset(nearer);

@@ -1,10 +1,11 @@
 //! One backend: its identity, its health and what it carries. It outlives configurations; counts and health are atomics
 //! that all workers share, because a choice must know the load that all of them put on it.
 
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::ejection::Conduct;
 pub use super::standing::Health;
 use super::standing::Standing;
 use crate::config::{BackendAddress, State};
@@ -28,6 +29,10 @@ pub struct Backend {
     /// Its health, its state, and since when it can be chosen.
     pub standing: Standing,
     wanted: Mutex<Wanted>,
+    /// What requests have found out of it.
+    pub conduct: Conduct,
+    /// Microseconds that its last probe took, and one more; 0 if there was none.
+    probe_us: AtomicU64,
     /// When a failure of it was last warned of.
     complained: Mutex<Option<Instant>>,
 }
@@ -46,8 +51,18 @@ impl Backend {
     pub fn new(pool: Arc<str>, address: BackendAddress, health: Health) -> Backend {
         let label = Arc::from(address.to_string());
         let wanted = Mutex::new(Wanted { configured: State::Active, ordered: None });
-        let (load, idle, complained) = (AtomicUsize::new(0), Count::default(), Mutex::default());
-        Backend { pool, address, label, load, idle, standing: Standing::new(health), wanted, complained }
+        Backend {
+            pool,
+            address,
+            label,
+            load: AtomicUsize::new(0),
+            idle: Count::default(),
+            standing: Standing::new(health),
+            wanted,
+            conduct: Conduct::default(),
+            probe_us: AtomicU64::new(0),
+            complained: Mutex::default(),
+        }
     }
 
     /// Open tunnels, handshakes and requests in flight, over all workers.
@@ -58,6 +73,38 @@ impl Backend {
     /// What is known of its health.
     pub fn health(&self) -> Health {
         self.standing.health()
+    }
+
+    /// A probe of it took that long.
+    pub fn probed(&self, took: Duration) {
+        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.probe_us.store(took.saturating_add(1), Relaxed);
+    }
+
+    /// How long its last probe took; `None` if there was none.
+    pub fn probe_duration(&self) -> Option<Duration> {
+        self.probe_us.load(Relaxed).checked_sub(1).map(Duration::from_micros)
+    }
+
+    /// Whether it is active, of this health, and not ejected.
+    pub fn is_ready_and(&self, health: Health) -> bool {
+        self.standing.is_active_and(health) || self.has_come_back_as(health)
+    }
+
+    /// The same of one that may be out: apart, so that the choice is short for the others.
+    #[cold]
+    fn has_come_back_as(&self, health: Health) -> bool {
+        self.standing.is_ejected() && !self.is_ejected() && self.standing.is_active_and(health)
+    }
+
+    /// Whether it may be chosen when nobody is ready: that requests fail there is known, that it refuses all is not.
+    pub fn is_last_resort(&self) -> bool {
+        self.is_ejected() && self.standing.state() == State::Active && self.health() != Health::Down
+    }
+
+    /// Whether requests that failed have taken it out, and its time is not over.
+    pub fn is_ejected(&self) -> bool {
+        self.standing.is_ejected() && self.conduct.is_out(&self.standing)
     }
 
     /// Sets the health; returns what it was.

@@ -1,8 +1,8 @@
 //! The members of a pool, and the choice among them.
 //!
 //! The member that a client's cookie names comes first, as long as it may go on. Then who is up and active, by the pool's
-//! balancer; if there is nobody, who has not been probed yet; and only where that is nobody either, the backups, in the
-//! same order.
+//! balancer; if there is nobody, who has not been probed yet; where that is nobody either, the backups, in the same
+//! order; and only then who is ejected.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -116,33 +116,46 @@ impl Members {
         {
             return Some(named);
         }
-        [&self.first, &self.backups].into_iter().find_map(|group| {
+        let ready = [&self.first, &self.backups].into_iter().find_map(|group| {
             [Health::Up, Health::Unknown]
                 .into_iter()
-                .find_map(|health| self.among(group, health, wish, tried))
-        })
+                .find_map(|health| self.among(group, wish, tried, |backend| backend.is_ready_and(health)))
+        });
+        ready.or_else(|| self.last_resort(wish, tried))
     }
 
-    fn among(&self, group: &Group, health: Health, wish: Wish, tried: &Tried) -> Option<usize> {
+    #[cold]
+    fn last_resort(&self, wish: Wish, tried: &Tried) -> Option<usize> {
+        let mut groups = [&self.first, &self.backups].into_iter();
+        groups.find_map(|group| self.among(group, wish, tried, Backend::is_last_resort))
+    }
+
+    fn among(
+        &self,
+        group: &Group,
+        wish: Wish,
+        tried: &Tried,
+        fits: impl Fn(&Backend) -> bool,
+    ) -> Option<usize> {
         let first = group.places.start;
         let members = self.all.get(group.places.clone())?;
         let fits = |index: usize| {
             let member = members.get(index);
-            !tried.contains(first + index)
-                && member.is_some_and(|member| member.backend.standing.is_active_and(health))
+            !tried.contains(first + index) && member.is_some_and(|member| fits(&member.backend))
         };
         group.balancer.pick(members, fits, wish.key).map(|index| first + index)
     }
 
-    /// Whether clients that come back to this member get it: also while it drains, but not a backup that is not needed.
+    /// Whether clients that come back to this member get it: also while it drains, but not while it is ejected, nor a
+    /// backup that is not needed.
     fn may_go_on(&self, place: usize) -> bool {
         let Some(member) = self.all.get(place) else { return false };
         let standing = &member.backend.standing;
-        let is_needed = || {
-            !self.all.iter().any(|other| !other.backup && other.backend.standing.is_active_and(Health::Up))
-        };
+        let is_needed =
+            || !self.all.iter().any(|other| !other.backup && other.backend.is_ready_and(Health::Up));
         standing.health() != Health::Down
             && standing.state() != State::Disabled
+            && !member.backend.is_ejected()
             && (!member.backup || is_needed())
     }
 }
@@ -172,8 +185,14 @@ impl Tried {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
+    use proptest::prelude::*;
+
     use super::*;
-    use crate::upstream::balance::tests::members;
+    use crate::outcome::Fault;
+    use crate::upstream::balance::tests::{self, balances, members};
+    use crate::upstream::ejection::record::tests::rules;
 
     fn pool(count: usize, backups: usize) -> Members {
         let mut members = members(&vec![1; count + backups]);
@@ -247,6 +266,82 @@ mod tests {
         members.all[0].backend.set_health(Health::Up);
         assert_eq!(seen(&members), [0]);
         assert_eq!(next(&members, Some(3)), Some(0));
+    }
+
+    /// Takes a member out, for half a minute.
+    fn eject(member: &Member) {
+        let (backend, now) = (&member.backend, Instant::now());
+        backend.conduct.eject(&backend.standing, Fault::Connect, &rules(), now);
+    }
+
+    #[test]
+    fn who_is_ejected_is_the_last_resort_also_for_clients_that_come_back() {
+        let members = pool(2, 1);
+        eject(&members.all[1]);
+        assert_eq!(seen(&members), [0]);
+        assert!((0..6).all(|_| next(&members, Some(1)) == Some(0)));
+        // The backup comes first.
+        eject(&members.all[0]);
+        assert_eq!(seen(&members), [2]);
+        eject(&members.all[2]);
+        assert_eq!(seen(&members), [0, 1]);
+        members.all[0].backend.configure(State::Draining);
+        assert_eq!(seen(&members), [1]);
+        members.all[1].backend.set_health(Health::Down);
+        assert_eq!(seen(&members), [2]);
+        members.all[2].backend.configure(State::Disabled);
+        assert_eq!(seen(&members), [0_usize; 0]);
+        // Who comes back is new among the others.
+        let backend = &members.all[1].backend;
+        backend.set_health(Health::Up);
+        backend.standing.settle();
+        backend.conduct.forgive(&backend.standing);
+        assert!(backend.standing.is_risen());
+        assert_eq!(seen(&members), [1]);
+    }
+
+    proptest! {
+        /// Whoever is chosen, there is nobody better; and there is nobody only when nobody may be chosen.
+        #[test]
+        fn nobody_is_chosen_while_there_is_somebody_better(
+            kinds in prop::collection::vec((0..3_u8, 0..3_u8, any::<bool>(), any::<bool>()), 1..8),
+            key: Option<u64>,
+            named in prop::option::of(0..8_usize),
+        ) {
+            for balance in balances() {
+                let mut all = tests::members(&vec![1; kinds.len()]);
+                for (member, (health, state, ejected, backup)) in all.iter_mut().zip(&kinds) {
+                    let states = [State::Active, State::Draining, State::Disabled];
+                    member.backend.set_health([Health::Up, Health::Unknown, Health::Down][usize::from(*health)]);
+                    member.backend.configure(states[usize::from(*state)]);
+                    if *ejected {
+                        eject(member);
+                    }
+                    member.backup = *backup;
+                }
+                let members = Members::new(&balance, all);
+                let rank = |backend: &Backend, backup: bool| match (backend.standing.state(), backend.health()) {
+                    (State::Draining | State::Disabled, _) | (_, Health::Down) => None,
+                    _ if backend.is_ejected() => Some(4 + u8::from(backup)),
+                    (_, health) => Some(2 * u8::from(backup) + u8::from(health == Health::Unknown)),
+                };
+                let best = members.all.iter().filter_map(|member| rank(&member.backend, member.backup)).min();
+                let picked = |named| {
+                    let wish = Wish { key, cookie: Shown { member: named, secure: false } };
+                    members.pick(wish, &mut Tried::default()).map(|lease| lease.backend().clone())
+                };
+                let backup = |picked: &Arc<Backend>| {
+                    members.all.iter().any(|member| member.backup && Arc::ptr_eq(&member.backend, picked))
+                };
+                let found = picked(None).map(|picked| rank(&picked, backup(&picked)));
+                prop_assert_eq!(found, best.map(Some));
+                if let Some(found) = picked(named) {
+                    // A cookie leads to who drains, but never to who is ejected while there is another.
+                    prop_assert!(!found.is_ejected() || best.is_none_or(|best| best >= 4));
+                    prop_assert!(found.standing.state() != State::Disabled && found.health() != Health::Down);
+                }
+            }
+        }
     }
 
     #[test]

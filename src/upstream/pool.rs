@@ -27,6 +27,8 @@ pub struct Pool {
     pub keepalive: Option<Keepalive>,
     /// How members are probed; `None` takes them to be up.
     pub health: Option<config::Health>,
+    /// When requests that fail take a member out; `None` never.
+    pub ejection: Option<config::Ejection>,
     /// For each connection.
     pub connect_timeout: Duration,
     /// For the head of the answer to a WebSocket handshake.

@@ -1,12 +1,13 @@
 //! Reaching a backend, and another one when that fails before the backend can have acted on anything.
 
 use super::backend::{Backend, Lease};
+use super::ejection;
 use super::members::{Tried, Wish};
 use super::pool::Pool;
 use crate::config::Tcp;
 use crate::net::dial::{self, DialError, Way};
 use crate::net::stream::Stream;
-use crate::outcome::{ConnectError, Refusal};
+use crate::outcome::{ConnectError, Fault, Refusal};
 use crate::proto::proxy_header::Header;
 use crate::telemetry::Metrics;
 
@@ -64,10 +65,14 @@ impl<'a> Search<'a> {
     pub async fn dial(&mut self, lease: &Lease) -> Result<Option<Stream>, Refusal> {
         let backend = lease.backend();
         let error = match dial::connect(&backend.address, &self.way, self.pool.connect_timeout).await {
-            Ok(stream) => return Ok(Some(stream)),
+            Ok(stream) => {
+                backend.conduct.succeeded(Fault::Connect);
+                return Ok(Some(stream));
+            }
             Err(error) => error,
         };
         self.metrics.connect_error(&self.pool.name, &backend.label, error.error);
+        ejection::unreachable(self.pool, backend, &error, self.metrics);
         tell_log(backend, &error);
         self.failure = Refusal::Unreachable(error.error);
         if self.failure.tries_another() { Ok(None) } else { Err(self.failure.clone()) }

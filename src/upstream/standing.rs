@@ -1,4 +1,5 @@
-//! How a backend stands: its health, the state that the operator wants it in, and since when it can be chosen. What a
+//! How a backend stands: its health, the state that the operator wants it in, whether requests that failed have
+//! taken it out, and since when it can be chosen. What a
 //! choice asks of every member is one byte.
 
 use std::sync::LazyLock;
@@ -19,6 +20,17 @@ pub enum Health {
     Down = 2,
 }
 
+impl Health {
+    /// The word in metrics and for operators.
+    pub fn label(self) -> &'static str {
+        match self {
+            Health::Unknown => "unknown",
+            Health::Up => "up",
+            Health::Down => "down",
+        }
+    }
+}
+
 const HEALTH: u8 = 0b0011;
 const DRAINING: u8 = 0b0100;
 const DISABLED: u8 = 0b1000;
@@ -27,6 +39,8 @@ const STATE: u8 = DRAINING | DISABLED;
 const RISEN: u8 = 0b0001_0000;
 /// It began with the process, and has not changed since.
 const FIRST: u8 = 0b0010_0000;
+/// Requests that failed have taken it out, for a time that [`Conduct`](super::ejection::Conduct) knows.
+const EJECTED: u8 = 0b0100_0000;
 
 /// Times are milliseconds since this.
 static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -72,9 +86,9 @@ impl Standing {
         }
     }
 
-    /// Whether it is active, and of this health.
+    /// Whether it is active, of this health, and not ejected.
     pub fn is_active_and(&self, health: Health) -> bool {
-        self.bits.load(Relaxed) & (HEALTH | STATE) == health as u8
+        self.bits.load(Relaxed) & (HEALTH | STATE | EJECTED) == health as u8
     }
 
     /// Sets the health; returns what it was. Who comes up is new among the others, unless that is the process's first
@@ -102,6 +116,20 @@ impl Standing {
         };
         self.change(STATE, bits);
         if state == State::Active && before != State::Active {
+            self.rise();
+        }
+    }
+
+    /// Whether it was ejected, and nobody has found yet that its time is over.
+    pub fn is_ejected(&self) -> bool {
+        self.bits.load(Relaxed) & EJECTED != 0
+    }
+
+    /// Ejects it, or takes it back; who comes back is new among the others.
+    pub fn set_ejected(&self, ejected: bool) {
+        let before = self.is_ejected();
+        self.change(EJECTED, if ejected { EJECTED } else { 0 });
+        if before && !ejected {
             self.rise();
         }
     }

@@ -2,6 +2,7 @@
 
 mod active;
 mod connect;
+mod ejection;
 mod http;
 mod on_down;
 mod websocket;

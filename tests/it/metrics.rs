@@ -34,7 +34,8 @@ async fn every_family_of_the_table_appears_as_declared() {
         "[server]\nworkers = 2\n[limits]\nconnections_max = 2\ntunnels_max = 2\n{}\
          health = {{ kind = \"tcp\" }}\n\
          [[listeners]]\nname = \"tls\"\naddress = \"127.0.0.1:0\"\ntls = {{ certificates = [{}] }}\n\
-         [[routes]]\nname = \"dead\"\nhost = \"dead\"\nsplit = [{{ pool = \"dead\" }}]\n[pools.dead]\nbackends = [\"127.0.0.1:1\"]\n",
+         [[routes]]\nname = \"dead\"\nhost = \"dead\"\nsplit = [{{ pool = \"dead\" }}]\n[pools.dead]\n\
+         backends = [\"127.0.0.1:1\", \"127.0.0.1:2\"]\nejection = {{ connect_failures = 1 }}\n",
         plain(&[backend.address]),
         pki.issue(&["example.com"]).entry()
     );

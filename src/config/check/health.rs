@@ -1,10 +1,12 @@
 //! Probes: which keys each kind has, and what one key demands of another.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::config::file::{HealthWords, ProbeKind, ProbeMethod};
 use crate::config::problem::shown;
 use crate::config::reader::Reader;
+use crate::config::words::{List, StatusRange};
 use crate::config::{
     At, Health, HealthKind, HttpProbe, Place, ProbeTarget, Statuses, WebSocketProbe, defaults,
 };
@@ -100,13 +102,18 @@ fn http(words: &HealthWords, target: Option<ProbeTarget>, reader: &mut Reader) -
     Some(HttpProbe {
         target: target?,
         is_head,
-        statuses: match statuses {
-            Some(list) => Statuses(list.value.0.into_iter().map(|range| range.value.0).collect()),
-            None => Statuses(vec![defaults::HEALTH_STATUSES]),
-        },
+        statuses: self::statuses(statuses, defaults::HEALTH_STATUSES),
         body: body.map(|body| body.value),
         body_bytes_max: bytes_max.or(defaults::HEALTH_BODY_BYTES_MAX)?,
     })
+}
+
+/// The statuses that are written, or else these.
+pub fn statuses(written: Option<At<List<StatusRange, 1>>>, absent: RangeInclusive<u16>) -> Statuses {
+    match written {
+        Some(list) => Statuses(list.value.0.into_iter().map(|range| range.value.0).collect()),
+        None => Statuses(vec![absent]),
+    }
 }
 
 fn websocket(

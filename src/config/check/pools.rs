@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::balance::{balance, sticky};
+use super::ejection::ejection;
 use super::health::health;
 use super::{Unique, all, free_name, pem, unix_path};
 use crate::config::file::{BackendWords, KeepaliveWords, PoolTlsWords, PoolWords, Verify};
@@ -47,6 +48,11 @@ fn pool(name: At<String>, words: PoolWords, reader: &mut Reader) -> Option<Pool>
         Some(None) => Some(None),
         None => None,
     };
+    let ejection = match words.ejection.optional() {
+        Some(Some(words)) => ejection(words.value, reader).map(Some),
+        Some(None) => Some(None),
+        None => None,
+    };
     if let Some(backends) = &backends {
         report_only_backups(backends, reader);
     }
@@ -62,6 +68,7 @@ fn pool(name: At<String>, words: PoolWords, reader: &mut Reader) -> Option<Pool>
         proxy_protocol: proxy_protocol?.map(|version| version.value),
         keepalive: keepalive?,
         health: health?,
+        ejection: ejection?,
         connect_timeout: words.connect_timeout.or(defaults::CONNECT_TIMEOUT)?,
         handshake_timeout: words.handshake_timeout.or(defaults::HANDSHAKE_TIMEOUT)?,
         response_timeout: words.response_timeout.or(defaults::RESPONSE_TIMEOUT)?,

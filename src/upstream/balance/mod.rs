@@ -99,7 +99,8 @@ pub(super) mod tests {
         }
     }
 
-    fn balances() -> Vec<Balance> {
+    /// One of each kind.
+    pub fn balances() -> Vec<Balance> {
         let hash = |load_max| Balance::Hash(config::Hash { key: HashKey::Client, load_max });
         vec![
             Balance::RoundRobin,

@@ -11,7 +11,7 @@ mod tcp;
 mod websocket;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
@@ -60,7 +60,9 @@ pub async fn watch(
     let mut first_result = Some(first_result);
     let mut streak = Streak::default();
     loop {
+        let begun = Instant::now();
         let result = timeout(check.timeout, probe(&backend, &terms)).await;
+        backend.probed(begun.elapsed());
         let result = result.unwrap_or_else(|_| Err("timeout".into()));
         metrics.probe(&backend.pool, &backend.label, result.is_ok());
         if let Some(health) = streak.judge(backend.health(), result.is_ok(), check) {

@@ -58,6 +58,7 @@ fn pool(keepalive: Keepalive, tls: Option<Connector>) -> Pool {
         proxy_protocol: None,
         keepalive: Some(keepalive),
         health: None,
+        ejection: None,
         connect_timeout: Duration::from_secs(1),
         handshake_timeout: Duration::from_secs(1),
         response_timeout: Duration::from_secs(1),

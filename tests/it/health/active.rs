@@ -147,3 +147,30 @@ async fn a_backend_that_is_not_up_is_probed_more_often() {
     assert_eq!(proxy.metric(&probes(backend.address, "passed")).await, 3.0);
     assert_eq!(who_answers(&proxy).await, "one");
 }
+
+#[tokio::test]
+async fn metrics_tell_what_probes_have_found_and_how_long_the_last_one_took() {
+    let slow = probed("slow", || Some(PASSES)).await;
+    let (fails, hangs) = (probed("fails", || Some(FAILS)).await, probed("hangs", || None).await);
+    let proxy = Proxy::start(&config(&[slow.address, fails.address, hangs.address], ONCE)).await;
+    for (backend, health) in [(&slow, "up"), (&fails, "down"), (&hangs, "unknown")] {
+        let found = |health| {
+            format!(
+                "longhaul_backend_health{{pool=\"all\",backend=\"{}\",health=\"{health}\"}}",
+                backend.address
+            )
+        };
+        proxy.wait_metric(&found(health), 1.0).await;
+        let (_, metrics) = proxy.scrape("/metrics").await;
+        let others = ["up", "down", "unknown"].into_iter().filter(|other| *other != health);
+        assert!(others.map(found).all(|other| !metrics.contains(&other)), "{metrics}");
+        let took = format!(
+            "longhaul_backend_probe_duration_seconds{{pool=\"all\",backend=\"{}\"}}",
+            backend.address
+        );
+        match health {
+            "unknown" => assert!(!metrics.contains(&took), "{metrics}"),
+            _ => proxy.wait_metric_in(&took, f64::MIN_POSITIVE..60.0).await,
+        }
+    }
+}
