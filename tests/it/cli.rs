@@ -174,6 +174,8 @@ async fn the_configurations_that_come_with_it_start() {
     assert!(files.len() >= 2, "{files:?}");
     let secrets = pki.path().join("tickets.keys");
     fs::write(&secrets, "A".repeat(64)).expect("a writable folder");
+    let page = pki.path().join("down.html");
+    fs::write(&page, "later").expect("a writable folder");
     let backend = Backend::echo("app").await;
     for file in files {
         let mut text = String::new();
@@ -195,6 +197,7 @@ async fn the_configurations_that_come_with_it_start() {
             text += "\n";
         }
         let text = text.replace("127.0.0.1:3000", &backend.address.to_string());
+        let text = text.replace("down.html", &page.display().to_string());
         let proxy = Proxy::start(&text).await;
         let (mut socket, _) = proxy.connect("local").await.open("/ws", "www.example.com", "").await;
         assert_eq!(socket.receive_text().await, "app", "{}", file.display());
