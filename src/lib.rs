@@ -85,6 +85,16 @@
 //! so is what a pool's TLS is made of, with its sessions, when other keys of the pool change.
 //! `supervisor::watch` notices changes by content, `admin::api` and SIGHUP ask for them; all of them only send orders.
 //!
+//! # Discovery
+//! A pool may leave it to others to name its backends ([`upstream::discovery`], one source a pool, each a task of the main
+//! thread). A source only sends what it has found. The supervisor compares it with what is in force, and if it is another
+//! list re-makes that one pool and stores a snapshot that shares everything else with the one before, the table of routes
+//! included ([`state::build::pool::with_backends`]); the generation is the same. Faults and empty answers are never sent, so
+//! what was found last stays. A reload begins with what the pool of the same name has, until its source says otherwise.
+//!
+//! Who is no longer named is held by `supervisor::leaving` until nobody else holds it: its tunnels end through the live
+//! table when `removal_grace` is over, and it is the same backend, with its counts, if it is named again.
+//!
 //! # A tunnel
 //! After the handshake a tunnel is a task of its own: two streams, two [`tunnel::flow::Flow`]s, a timer, its terms, and
 //! what it holds until its end (a lease on its backend, a permit, an entry in the live table, its place among the
@@ -188,6 +198,8 @@
 //! | secrets for tickets, in a file | 16 | the file is refused |
 //! | regular expressions of routes | 1,000 different ones, 256 KiB each, and caches of that size | the file is refused |
 //! | TLS sessions kept for the backends of a pool | 256 names, 8 for each | the oldest is forgotten |
+//! | backends of a pool with discovery | `discovery.backends_max` | a longer list is refused |
+//! | a list of backends in a file | 16 MiB | it is refused |
 //! | log lines | 8,192 | dropped and counted |
 //! | metric series | two million cells; 50,000 series a cold family | dropped and counted |
 //!
@@ -231,6 +243,8 @@
 //!   renamed keeps its socket, and one that is re-addressed binds the new address before the old one closes.
 //! * **A closing listener filters** ([`net::socket::drop_new_handshakes`]): between the last accept and the close a
 //!   client could connect, and be reset. With new SYNs dropped, the queue that is empty stays empty.
+//! * **A list of backends is TOML** ([`config::list`]), and not a line for each: cut off anywhere it is no list, so a file that
+//!   is read while it is written is refused and not believed.
 //! * **Huge pages are off** for the process: with them resident memory grows in steps of 2 MiB, whatever is in use.
 
 #![warn(missing_docs)]

@@ -69,6 +69,8 @@ pub enum Refusal {
     HandshakeLimit,
     /// Every backend of the pool is down.
     NoBackend,
+    /// Discovery has not found any backend of the pool yet.
+    NoBackendYet,
     /// A backend could not be reached.
     Unreachable(ConnectError),
     /// A backend accepted and then said nothing until the deadline.
@@ -146,7 +148,7 @@ impl Refusal {
             Refusal::Protocol => StatusCode::NOT_IMPLEMENTED,
             Refusal::NoRoute | Refusal::NoWebSocket => StatusCode::NOT_FOUND,
             Refusal::Origin => StatusCode::FORBIDDEN,
-            Refusal::TunnelLimit | Refusal::HandshakeLimit | Refusal::NoBackend => {
+            Refusal::TunnelLimit | Refusal::HandshakeLimit | Refusal::NoBackend | Refusal::NoBackendYet => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Refusal::BackendTimeout
@@ -180,6 +182,7 @@ impl Refusal {
             Refusal::TunnelLimit => "tunnel_limit",
             Refusal::HandshakeLimit => "handshake_limit",
             Refusal::NoBackend => "no_backend",
+            Refusal::NoBackendYet => "no_backend_yet",
             Refusal::Unreachable(ConnectError::Refused) => "backend_refused",
             Refusal::Unreachable(ConnectError::Timeout) => "backend_connect_timeout",
             Refusal::Unreachable(ConnectError::Unreachable) => "backend_unreachable",
@@ -212,7 +215,7 @@ impl Refusal {
     pub fn retry_after_seconds(&self) -> Option<u32> {
         match self {
             Refusal::TunnelLimit => Some(5),
-            Refusal::HandshakeLimit | Refusal::NoBackend => Some(2),
+            Refusal::HandshakeLimit | Refusal::NoBackend | Refusal::NoBackendYet => Some(2),
             _ => None,
         }
     }
@@ -241,7 +244,9 @@ impl fmt::Display for Refusal {
             Refusal::NoWebSocket => f.write_str("no WebSocket is served here"),
             Refusal::TunnelLimit => f.write_str("too many connections are open; try again later"),
             Refusal::HandshakeLimit => f.write_str("too many connections are being opened; try again later"),
-            Refusal::NoBackend => f.write_str("no server is available; try again later"),
+            Refusal::NoBackend | Refusal::NoBackendYet => {
+                f.write_str("no server is available; try again later")
+            }
             Refusal::Unreachable(ConnectError::Timeout | ConnectError::TlsTimeout) => {
                 f.write_str("the server did not accept the connection in time")
             }
@@ -291,6 +296,8 @@ pub enum EndReason {
     DrainDeadline,
     /// Health checks took the backend down, and `on_down` of its pool is `"drain"`.
     BackendDown,
+    /// The backend was removed, and the `removal_grace` of its pool had passed.
+    BackendRemoved,
 }
 
 impl EndReason {
@@ -307,6 +314,7 @@ impl EndReason {
             EndReason::HalfCloseTimeout => "half_close_timeout",
             EndReason::DrainDeadline => "drain_deadline",
             EndReason::BackendDown => "backend_down",
+            EndReason::BackendRemoved => "backend_removed",
         }
     }
 }

@@ -30,7 +30,7 @@ pub fn list(snapshot: &Snapshot, parameters: &str) -> Response<Full<Bytes>> {
             backends.extend(pool.members.all().iter().map(|member| describe(&pool.name, member)));
         }
     }
-    if let Some(wanted) = wanted.filter(|_| backends.is_empty()) {
+    if let Some(wanted) = wanted.filter(|wanted| snapshot.pools.get(wanted).is_none()) {
         return error(StatusCode::NOT_FOUND, &format!("there is no pool {wanted}"));
     }
     answer(StatusCode::OK, &json!({ "backends": backends }))

@@ -6,10 +6,11 @@
 
 mod actions;
 mod balance;
+mod discovery;
 mod ejection;
 mod health;
 mod listeners;
-mod pools;
+pub(super) mod pools;
 mod rewriting;
 mod routes;
 mod tls;

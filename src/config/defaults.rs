@@ -99,6 +99,10 @@ pub const BACKUP: bool = false;
 pub const REDIRECT_STATUS: StatusCode = StatusCode::TEMPORARY_REDIRECT;
 /// `routes.respond.content_type`: no browser runs it.
 pub const CONTENT_TYPE: &str = "text/plain; charset=utf-8";
+/// `pools.NAME.discovery.backends_max`: more than a DNS answer holds, less than what would slow a choice down.
+pub const DISCOVERY_BACKENDS_MAX: usize = 1_000;
+/// `pools.NAME.discovery.removal_grace`: time for a list to be corrected before anybody is cut off.
+pub const REMOVAL_GRACE: Option<Duration> = Some(Duration::from_secs(10 * 60));
 /// `pools.NAME.tls.verify`
 pub const VERIFY: Verify = Verify::Full;
 /// `pools.NAME.keepalive.idle_max`: no more than what was in use a moment ago, and a bound for the moment after a crowd.

@@ -6,6 +6,7 @@
 
 mod action;
 mod balance;
+mod discovery;
 mod ejection;
 mod health;
 
@@ -17,6 +18,7 @@ use toml::de::DeValue;
 
 pub use self::action::{PrefixWords, RedirectWords, RespondWords, ShareWords};
 pub use self::balance::{BalanceWords, HashWords, PlainBalance, StickyWords};
+pub use self::discovery::{DiscoveryWords, SourceKind};
 pub use self::ejection::EjectionWords;
 pub use self::health::{HealthWords, ProbeKind, ProbeMethod};
 use super::reader::{Found, Reader, Word, words};
@@ -295,8 +297,10 @@ words! {
         optional slow_start: Off<Timeout>,
         /// The cookie by which clients come back to their backend; absent: none is set.
         optional sticky: StickyWords,
-        /// The backends, at least one: `"host:port"`, `"unix:/path"`, or a table with a weight.
-        required backends: List<BackendWords, 1>,
+        /// The backends, at least one: `"host:port"`, `"unix:/path"`, or a table with a weight; absent: `discovery`.
+        optional backends: List<BackendWords, 1>,
+        /// Who names the backends, where `backends` is absent.
+        optional discovery: DiscoveryWords,
         /// TLS towards the backends; absent: plain text.
         optional tls: PoolTlsWords,
         /// The PROXY header that tells backends of the client, `"v1"` or `"v2"`; absent: none is sent.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{At, Balance, Ejection, Health, PoolTls, Sticky};
+use super::{At, Balance, Discovery, Ejection, Health, PoolTls, Sticky};
 use crate::proto::proxy_header;
 
 /// `[pools.NAME]`: backends, and how to choose.
@@ -16,8 +16,10 @@ pub struct Pool {
     pub balance: Balance,
     /// `None` sets no cookie.
     pub sticky: Option<Sticky>,
-    /// At least one, addresses unique.
+    /// Addresses unique; none where `discovery` names them, else at least one.
     pub backends: Vec<Backend>,
+    /// Who names the backends; `None` is this configuration.
+    pub discovery: Option<Discovery>,
     /// `None` speaks plain text to them.
     pub tls: Option<At<PoolTls>>,
     /// The PROXY header that each connection begins with; `None` sends none.
@@ -34,6 +36,13 @@ pub struct Pool {
     pub handshake_timeout: Duration,
     /// The longest silence between a plain HTTP request's last byte and the head of its answer.
     pub response_timeout: Duration,
+}
+
+impl Pool {
+    /// How many backends it may have.
+    pub fn backends_max(&self) -> usize {
+        self.discovery.as_ref().map_or(self.backends.len(), |discovery| discovery.backends_max)
+    }
 }
 
 /// One entry of `backends`.

@@ -106,6 +106,20 @@ impl Problems {
         self.listed.insert(index, Problem { place, message: message.into(), remedy: remedy.into() });
     }
 
+    /// Adds the problems of another text; those without a place there get this one.
+    pub fn append(&mut self, other: Problems, place: &Place) {
+        let first = self.sources.0.len();
+        self.sources.0.extend(other.sources.0);
+        for Problem { place: within, message, remedy } in other.listed {
+            let place = match within.source {
+                Some(source) => Place { source: Some(first + source), ..within },
+                None => place.clone(),
+            };
+            self.push(place, message, remedy);
+        }
+        self.unlisted = self.unlisted.saturating_add(other.unlisted);
+    }
+
     /// Whether nothing is wrong.
     pub fn is_empty(&self) -> bool {
         self.listed.is_empty()
@@ -136,7 +150,8 @@ impl Problems {
         &self.watched
     }
 
-    pub(super) fn watched_mut(&mut self) -> &mut Watched {
+    /// Further files that have to change.
+    pub fn watched_mut(&mut self) -> &mut Watched {
         &mut self.watched
     }
 

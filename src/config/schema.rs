@@ -195,6 +195,11 @@ mod tests {
             (" }\nkeepalive = { ", defaults(&pool["properties"]["keepalive"]["anyOf"][1]), ", "),
             (" }\nhealth = { kind = \"tcp\", ", defaults(&pool["properties"]["health"]), ", "),
             (" }\nejection = { ", defaults(&pool["properties"]["ejection"]), ", "),
+            (
+                " }\n[pools.c]\ndiscovery = { kind = \"file\", path = \"a\", ",
+                defaults(&pool["properties"]["discovery"]),
+                ", ",
+            ),
         ];
         let drain = defaults(&at("server")["properties"]["drain"]).join(", ");
         let config = |write: bool| {

@@ -49,26 +49,29 @@ pub(super) fn read_regular(path: &Path) -> Result<String, Unreadable> {
 impl Unreadable {
     /// Says so: in the file if it can be shown, else at `place`.
     pub fn report(self, name: &str, place: &Place, reader: &mut Reader) {
+        self.report_as("a configuration file", name, place, reader);
+    }
+
+    /// The same of something that should be `wanted`.
+    pub fn report_as(self, wanted: &str, name: &str, place: &Place, reader: &mut Reader) {
         reader.set_incomplete();
+        let give = format!("give the path of {wanted}");
         let (message, remedy) = match self {
             Self::NotUtf8(text, start) => {
                 reader.begin(name, &text, Path::new(""));
                 let place = reader.place(start..start + 1);
                 return reader.report(&place, "this is not UTF-8", "save the file as UTF-8");
             }
-            Self::TooLarge => (
-                format!("{name} is larger than 16 MiB"),
-                "give the path of a configuration file; larger ones are not read",
-            ),
-            Self::NotAFile => {
-                (format!("cannot read {name}: not a file"), "give the path of a configuration file")
+            Self::TooLarge => {
+                (format!("{name} is larger than 16 MiB"), format!("{give}; larger ones are not read"))
             }
+            Self::NotAFile => (format!("cannot read {name}: not a file"), give),
             Self::Io(error) => {
                 let remedy = match error.kind() {
-                    io::ErrorKind::NotFound => "give the path of a configuration file",
-                    io::ErrorKind::PermissionDenied => "let the user that longhaul runs as read it",
-                    io::ErrorKind::IsADirectory => "give the path of a file in it",
-                    _ => "give the path of a file that can be read",
+                    io::ErrorKind::NotFound => give,
+                    io::ErrorKind::PermissionDenied => "let the user that longhaul runs as read it".into(),
+                    io::ErrorKind::IsADirectory => "give the path of a file in it".into(),
+                    _ => "give the path of a file that can be read".into(),
                 };
                 (format!("cannot read {name}: {error}"), remedy)
             }

@@ -4,11 +4,13 @@
 //! What the new configuration leaves as it was is taken over from the old snapshot: a changed pool re-makes itself, and
 //! nothing else.
 
+pub mod pool;
 mod tls;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use self::pool::Means;
 use self::tls::Connectors;
 use super::action::Action;
 use super::pools::Pools;
@@ -22,15 +24,13 @@ use crate::net::tls::{Settings, Terminator};
 use crate::route::Table;
 use crate::telemetry::Metrics;
 use crate::tunnel::Terms;
-use crate::upstream::backend::Health;
-use crate::upstream::members::{Member, Members};
 use crate::upstream::pool::Pool;
-use crate::upstream::sticky::Cookies;
 
 /// Builds the snapshot of `config`, the one after `previous`.
 ///
 /// # Errors
-/// Every certificate, key and authority, and every answer in a file, that cannot be used, each at its place in the file.
+/// Every certificate, key, authority and list of backends, and every answer in a file, that cannot be used, each at its
+/// place in the file.
 pub fn build(
     config: Arc<Config>,
     previous: Option<&Snapshot>,
@@ -139,45 +139,19 @@ impl Builder<'_> {
         {
             return Some(before.clone());
         }
-        let name: Arc<str> = Arc::from(name);
-        // Without probes nothing would ever find an unknown backend to be up.
-        let initial = if words.health.is_some() { Health::Unknown } else { Health::Up };
-        let is_first = self.previous.is_none();
-        let member = |backend: &config::Backend| Member {
-            backend: self.registry.backend(&name, &backend.address.value, initial, is_first),
-            weight: backend.weight,
-            state: backend.state,
-            backup: backend.backup,
-        };
-        let members = Members::new(&words.balance, words.backends.iter().map(member).collect());
-        let members = match (&words.sticky, &secrets) {
-            (Some(sticky), Some(secrets)) => match Cookies::new(sticky, secrets, &name, members.all()) {
-                Ok(cookies) => members.with_cookies(cookies),
-                Err(error) => {
-                    problems.push(
-                        words.name.place.clone(),
-                        format!("cannot sign cookies: {error}"),
-                        NO_CRYPTOGRAPHY,
-                    );
-                    return None;
-                }
-            },
-            _ => members,
-        };
-        Some(Arc::new(Pool {
-            members,
-            secrets,
-            tls,
-            proxy_protocol: words.proxy_protocol,
-            keepalive: words.keepalive,
-            health: words.health.clone(),
-            ejection: words.ejection.clone(),
-            connect_timeout: words.connect_timeout,
-            handshake_timeout: words.handshake_timeout,
-            response_timeout: words.response_timeout,
-            metrics: self.metrics.pool(&name),
-            name,
-        }))
+        let words_before = self.previous.and_then(|previous| previous.config.pools.get(name));
+        let before = words_before.zip(before.map(|pool| &**pool));
+        let backends = pool::backends(words, before, problems)?;
+        let means = Means { tls, secrets };
+        let (name, is_first) = (Arc::from(name), self.previous.is_none());
+        match pool::assemble(words, name, means, backends, is_first, self.registry, self.metrics) {
+            Ok(pool) => Some(pool),
+            Err(error) => {
+                let message = format!("cannot sign cookies: {error}");
+                problems.push(words.name.place.clone(), message, NO_CRYPTOGRAPHY);
+                None
+            }
+        }
     }
 
     /// What the pool's cookies are signed with, if it has any. `None` when that cannot be used, which is added to

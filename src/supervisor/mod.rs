@@ -4,7 +4,9 @@
 //! [`Supervisor::start`] builds the snapshot, binds every socket and only then starts threads: whatever can fail has
 //! failed before anything is served. [`Supervisor::run`] reloads when it is asked to, and drains when it is told to stop.
 
+mod discovery;
 mod idle;
+mod leaving;
 mod limits;
 mod listeners;
 mod probes;
@@ -39,6 +41,7 @@ use crate::telemetry::export::Exporter;
 use crate::telemetry::log::{Control, Sink};
 use crate::tunnel::sessions::Sessions;
 
+use self::discovery::Discovery;
 use self::listeners::Listeners;
 use self::probes::Probes;
 use self::reload::Status;
@@ -65,6 +68,7 @@ pub struct Supervisor {
     phase: PhaseSender,
     listeners: Listeners,
     probes: Probes,
+    discovery: Discovery,
     /// A worker ends when nobody can send it connections any more; until the end, this can.
     workers: Vec<Worker>,
     log: Control,
@@ -133,6 +137,7 @@ impl Supervisor {
         let (phase, phase_receiver) = phases();
         let sessions = Arc::new(Sessions::default());
         let (probes, readiness) = Probes::start(&snapshot, &metrics, &sessions);
+        let discovery = Discovery::start(&snapshot, &metrics);
         let plane = Arc::new(Plane {
             snapshot: ArcSwap::from_pointee(snapshot),
             access: AccessLog::new(sink.clone()),
@@ -149,7 +154,8 @@ impl Supervisor {
         let (watched, watched_receiver) = channel::channel(config.watched.clone());
         // A pipe can be read only once.
         if path.as_ref().is_some_and(|path| fs::metadata(path).map_or(true, |found| found.is_file())) {
-            tokio::spawn(watch::run(watched_receiver, order.clone()));
+            let reload = || Order::Reload(Reload { asker: Asker::Watch, reply: None });
+            tokio::spawn(watch::run(watched_receiver, order.clone(), reload));
         }
         let sources = Sources {
             plane: plane.clone(),
@@ -157,6 +163,7 @@ impl Supervisor {
             connections: connections.clone(),
             readiness: readiness.clone(),
             status: status.clone(),
+            discovery: discovery.status(),
             sink: sink.clone(),
         };
         sources::register(sources, &workers);
@@ -182,6 +189,7 @@ impl Supervisor {
             phase,
             listeners,
             probes,
+            discovery,
             workers,
             log,
             status,
@@ -200,6 +208,13 @@ impl Supervisor {
                 _ = signals.reload.recv() => Order::Reload(Reload { asker: Asker::Signal, reply: None }),
                 // Without a file and an admin address nobody can order anything.
                 Some(order) = self.orders.recv() => order,
+                event = self.discovery.next() => {
+                    tokio::select! {
+                        biased;
+                        () = signals.stop.wait() => break,
+                        () = self.attend(event) => continue,
+                    }
+                }
             };
             let order = match order {
                 Order::Reload(order) => order,
@@ -231,6 +246,7 @@ impl Supervisor {
                 self.cut().await
             }
         };
+        self.discovery.stop().await;
         self.probes.stop().await;
         match stopped {
             Stopped::Drained => tracing::info!("stopped: everything had ended"),

@@ -115,6 +115,8 @@ impl Supervisor {
             tracing::error!(%error, "a new listener cannot be served");
         }
         self.listeners.close_removed(&snapshot);
+        self.discovery.update(&snapshot);
+        self.discovery.note_change(&previous, &snapshot);
         // What only it held is gone before it is asked what is still there.
         drop(previous);
         self.apply(&snapshot, &change).await;
@@ -145,9 +147,15 @@ impl Supervisor {
         self.log.apply(&snapshot.config.log);
         self.registry
             .retain_tickets(|name| snapshot.listeners.iter().any(|listener| *listener.name == *name));
+        self.plane.metrics.forget(|pool| snapshot.pools.get(pool).is_some());
+        self.forget_backends();
+    }
+
+    /// Lets the metrics forget backends that nobody holds any more.
+    pub(super) fn forget_backends(&self) {
         let live = self.registry.backends();
         let live: HashSet<_> = live.iter().map(|backend| (&*backend.pool, &*backend.label)).collect();
-        self.plane.metrics.forget(|pool, backend| live.contains(&(pool, backend)));
+        self.plane.metrics.forget_backends(|pool, backend| live.contains(&(pool, backend)));
     }
 }
 
@@ -194,13 +202,16 @@ fn prepare(path: &Path, previous: &Snapshot, registry: &Registry, metrics: &Metr
         Ok(config) => Arc::new(config),
         Err(problems) => return Prepared { watched: problems.watched().clone(), next: Err(problems) },
     };
-    let watched = config.watched.clone();
+    let mut watched = config.watched.clone();
     let next = build::build(config, Some(previous), registry, metrics).map(|snapshot| {
         let mut change = Change::between(&previous.config, &snapshot.config);
         change.certificates = renews_certificates(previous, &snapshot);
         change.answers = renews_answers(&change, previous, &snapshot);
         (snapshot, change)
     });
+    if let Err(problems) = &next {
+        watched.extend(problems.watched());
+    }
     Prepared { watched, next }
 }
 

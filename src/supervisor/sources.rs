@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::discovery::Status as Discovery;
 use super::probes::Readiness;
 use super::reload::Status;
 use super::threads::Worker;
@@ -23,13 +24,15 @@ pub struct Sources {
     pub readiness: Readiness,
     /// How the last reload went.
     pub status: Arc<Status>,
+    /// What discovery has found.
+    pub discovery: Discovery,
     /// Lines that the log lost.
     pub sink: Sink,
 }
 
 /// Registers them for the life of the process.
 pub fn register(sources: Sources, workers: &[Worker]) {
-    let Sources { plane, registry, connections, readiness, status, sink } = sources;
+    let Sources { plane, registry, connections, readiness, status, discovery, sink } = sources;
     let loads: Vec<_> = workers.iter().map(|worker| worker.inbox.load.clone()).collect();
     // The metrics hold this closure, and the plane holds the metrics.
     let (metrics, plane) = (plane.metrics.clone(), Arc::downgrade(&plane));
@@ -47,6 +50,10 @@ pub fn register(sources: Sources, workers: &[Worker]) {
             for certificate in &listener.certificates {
                 samples.certificate(&listener.name, &certificate.label, certificate.not_after);
             }
+        }
+        for (pool, status) in discovery.pools() {
+            let named = snapshot.pools.get(&pool).map_or(0, |pool| pool.members.all().len());
+            samples.discovery(&pool, named, status.leaving, status.answered);
         }
         for backend in registry.backends() {
             let up = backend.health() == Health::Up;

@@ -1,4 +1,5 @@
-//! Notices when the configuration's files change: the file itself, what it includes, certificates and keys.
+//! Notices when files change: those of the configuration (the file itself, what it includes, certificates and keys), and
+//! lists of backends.
 //!
 //! The kernel's notices only say when to look; what decides is the content. The folders are watched, not the files,
 //! because editors rename over a file and a ConfigMap swaps a symbolic link. Each look waits for a moment of quiet, so
@@ -17,7 +18,6 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::config::Watched;
 use crate::config::load::{FILE_BYTES_MAX, INCLUDED_FILES_MAX};
-use crate::state::orders::{Asker, Order, Reload};
 
 /// Quiet that is waited for before a look.
 const DEBOUNCE: Duration = Duration::from_millis(250);
@@ -26,8 +26,13 @@ const DEBOUNCE_MAX: Duration = Duration::from_secs(2);
 /// The slow look.
 const POLL: Duration = Duration::from_secs(5);
 
-/// Orders a reload whenever something in `watched` has another content than before. Ends with the supervisor.
-pub async fn run(mut watched: watch::Receiver<Watched>, orders: mpsc::Sender<Order>) {
+/// Sends a `message` whenever something in `watched` has another content than before, and once at the beginning. Ends when
+/// nobody receives any more.
+pub async fn run<T>(
+    mut watched: watch::Receiver<Watched>,
+    receiver: mpsc::Sender<T>,
+    message: impl Fn() -> T,
+) {
     let mut files = watched.borrow_and_update().clone();
     let (notices, mut noticed) = mpsc::channel(1);
     let mut watcher = folders(&files, &notices);
@@ -39,7 +44,7 @@ pub async fn run(mut watched: watch::Receiver<Watched>, orders: mpsc::Sender<Ord
         let now = fingerprint(&files).await;
         if now != seen {
             seen = now;
-            if orders.send(Order::Reload(Reload { asker: Asker::Watch, reply: None })).await.is_err() {
+            if receiver.send(message()).await.is_err() {
                 return;
             }
         }
@@ -95,7 +100,7 @@ fn folders(files: &Watched, notices: &mpsc::Sender<()>) -> Option<RecommendedWat
         Ok(watcher) => Some(watcher),
         Err(error) => {
             let seconds = POLL.as_secs();
-            tracing::warn!(%error, "cannot watch the configuration's folders; looking every {seconds} s instead");
+            tracing::warn!(%error, "cannot watch the folders of files; looking every {seconds} s instead");
             None
         }
     }

@@ -169,6 +169,33 @@ impl ReloadResult {
     }
 }
 
+/// What came of asking for the backends of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiscoveryResult {
+    /// Other backends than before.
+    Changed,
+    /// The same.
+    Unchanged,
+    /// None at all, which is not believed.
+    Empty,
+    /// What came is wrong.
+    Malformed,
+    /// The file cannot be read.
+    Unreadable,
+}
+
+impl DiscoveryResult {
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            DiscoveryResult::Changed => "changed",
+            DiscoveryResult::Unchanged => "unchanged",
+            DiscoveryResult::Empty => "empty",
+            DiscoveryResult::Malformed => "malformed",
+            DiscoveryResult::Unreadable => "unreadable",
+        }
+    }
+}
+
 /// What became of a request that reached the routes.
 pub enum Result<'a> {
     /// A tunnel.

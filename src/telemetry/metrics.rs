@@ -10,7 +10,8 @@ use std::time::Duration;
 use http::Version;
 
 use super::labels::{
-    AcceptFault, ConnectionFault, Direction, ReloadResult, Result, TUNNEL_VERSIONS, TlsResult, http_version,
+    AcceptFault, ConnectionFault, Direction, DiscoveryResult, ReloadResult, Result, TUNNEL_VERSIONS,
+    TlsResult, http_version,
 };
 use super::process;
 use super::registry::{Buckets, Counter, Family, Gauge, GaugeGuard, Histogram, Kind, Registry, Samples};
@@ -139,6 +140,13 @@ families! {
         "1 while a backend is ejected because requests failed, else 0.";
     BACKEND_EJECTIONS = Kind::Counter, "longhaul_backend_ejections_total" ["pool", "backend", "reason"]
         "How often a backend was ejected, by the failures in a row that did it.";
+
+    DISCOVERY_ANSWERS = Kind::Counter, "longhaul_discovery_answers_total" ["pool", "result"]
+        "Answers to who the backends of a pool are: changed, unchanged, or why there was none.";
+    DISCOVERY_BACKENDS = Kind::Gauge, "longhaul_discovery_backends" ["pool", "state"]
+        "Backends that discovery names now, and those that it no longer names and that are still there.";
+    DISCOVERY_SUCCESS_TIME = Kind::Gauge, "longhaul_discovery_last_success_timestamp_seconds" ["pool"]
+        "When discovery last had an answer for a pool; 0 if it never had.";
 
     LOG_DROPPED = Kind::Counter, "longhaul_log_dropped_total" []
         "Log lines lost because stdout was slower than the log.";
@@ -335,9 +343,9 @@ impl Metrics {
         self.registry.count(&BACKEND_EJECTIONS, &[pool, backend, fault.label()]);
     }
 
-    /// Forgets what was counted for routes and listeners that are gone and that nothing is open of, and for backends
-    /// (pool and address) that `has_backend` denies. Else names that come and go would use up the room of new ones.
-    pub fn forget(&self, has_backend: impl Fn(&str, &str) -> bool) {
+    /// Forgets what was counted for routes and listeners that are gone and that nothing is open of, and for pools that
+    /// `has_pool` denies. Else names that come and go would use up the room of new ones.
+    pub fn forget(&self, has_pool: impl Fn(&str) -> bool) {
         let (routes, listeners) =
             (self.registry.live(&TUNNEL_DURATION), self.registry.live(&CONNECTIONS_ACTIVE));
         let pools = self.registry.live(&BACKEND_RESENDS);
@@ -352,7 +360,19 @@ impl Metrics {
                     route.is_empty() || routes.contains(std::slice::from_ref(route))
                 }
                 (["listener", ..], [listener, ..]) => listeners.contains(std::slice::from_ref(listener)),
-                (["pool", "backend", ..], [pool, backend, ..]) => has_backend(pool, backend),
+                // Their backends may outlive them.
+                (["pool", "backend", ..], _) => true,
+                (["pool", ..], [pool, ..]) => has_pool(pool),
+                _ => true,
+            });
+        }
+    }
+
+    /// Forgets what was counted for backends (pool and address) that `has_backend` denies.
+    pub fn forget_backends(&self, has_backend: impl Fn(&str, &str) -> bool) {
+        for family in FAMILIES.iter().filter(|family| family.labels.starts_with(&["pool", "backend"])) {
+            self.registry.retain(family, |labels| match labels {
+                [pool, backend, ..] => has_backend(pool, backend),
                 _ => true,
             });
         }
@@ -361,6 +381,11 @@ impl Metrics {
     /// The configuration was read again.
     pub fn reload(&self, result: ReloadResult) {
         self.registry.count(&RELOADS, &[result.label()]);
+    }
+
+    /// Somebody was asked for the backends of a pool.
+    pub fn discovery(&self, pool: &str, result: DiscoveryResult) {
+        self.registry.count(&DISCOVERY_ANSWERS, &[pool, result.label()]);
     }
 
     /// A health check ended.
@@ -418,6 +443,14 @@ impl Samples {
     /// Whether a backend is ejected.
     pub fn ejected(&mut self, pool: &str, backend: &str, ejected: bool) {
         self.push(&BACKEND_EJECTED, &[pool, backend], f64::from(u8::from(ejected)));
+    }
+
+    /// How many backends a pool's discovery names, how many it has ceased to name, and when it last had an answer, since
+    /// 1970.
+    pub fn discovery(&mut self, pool: &str, named: usize, leaving: usize, answered: Duration) {
+        self.push(&DISCOVERY_BACKENDS, &[pool, "named"], named as f64);
+        self.push(&DISCOVERY_BACKENDS, &[pool, "leaving"], leaving as f64);
+        self.push(&DISCOVERY_SUCCESS_TIME, &[pool], answered.as_secs_f64());
     }
 
     /// When a certificate stops being valid, since 1970.

@@ -58,6 +58,8 @@ pub struct Session {
 pub enum Cut {
     /// The process stops.
     Drain = 1,
+    /// Its backend was removed, and `removal_grace` has passed.
+    BackendRemoved = 2,
     /// Its backend is down.
     BackendDown = 3,
 }
@@ -217,6 +219,7 @@ impl Session {
     pub fn cut(&self) -> Option<Cut> {
         match self.cut.load(Ordering::Acquire) {
             0 => None,
+            2 => Some(Cut::BackendRemoved),
             3 => Some(Cut::BackendDown),
             _ => Some(Cut::Drain),
         }

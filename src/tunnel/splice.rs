@@ -255,6 +255,7 @@ impl Future for Splice {
             let reason = match cut {
                 Cut::Drain => EndReason::DrainDeadline,
                 Cut::BackendDown => EndReason::BackendDown,
+                Cut::BackendRemoved => EndReason::BackendRemoved,
             };
             ending = Poll::Ready(Ending { by: Party::Proxy, reason });
         }

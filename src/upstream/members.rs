@@ -31,7 +31,7 @@ pub struct Member {
 
 /// The members of a pool, and how one is chosen.
 pub struct Members {
-    /// Never empty; backups last.
+    /// Empty only as long as discovery has found none; backups last.
     all: Box<[Member]>,
     first: Group,
     backups: Group,

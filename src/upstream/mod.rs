@@ -2,6 +2,7 @@
 
 pub mod backend;
 pub mod balance;
+pub mod discovery;
 pub mod ejection;
 pub mod handshake;
 pub mod health;

@@ -16,6 +16,8 @@ pub struct Pool {
     pub name: Arc<str>,
     /// Who they are, and how one is chosen.
     pub members: Members,
+    /// What `members` were made of.
+    pub backends: Arc<[config::Backend]>,
     /// What `members` sign their cookies with; `None` sets none.
     pub secrets: Option<Secrets>,
     /// How they are spoken to; `None` is plain text.

@@ -34,7 +34,9 @@ impl<'a> Search<'a> {
     ) -> Search<'a> {
         let hello = pool.proxy_protocol.map(|version| client.write(version));
         let way = Way { hello, tls: pool.tls.as_ref(), tcp };
-        Search { pool, wish, way, metrics, tried: Tried::default(), failure: Refusal::NoBackend }
+        let is_empty = pool.members.all().is_empty();
+        let failure = if is_empty { Refusal::NoBackendYet } else { Refusal::NoBackend };
+        Search { pool, wish, way, metrics, tried: Tried::default(), failure }
     }
 
     /// A connection to a backend, and the lease on it.
@@ -53,7 +55,8 @@ impl<'a> Search<'a> {
     /// The next backend to try.
     ///
     /// # Errors
-    /// When none is left, what the last one tried said; [`Refusal::NoBackend`] when none may be picked at all.
+    /// When none is left, what the last one tried said; [`Refusal::NoBackend`] when none may be picked at all, and
+    /// [`Refusal::NoBackendYet`] when there is none.
     pub fn pick(&mut self) -> Result<Lease, Refusal> {
         self.pool.members.pick(self.wish, &mut self.tried).ok_or_else(|| self.failure.clone())
     }

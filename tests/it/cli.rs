@@ -176,6 +176,8 @@ async fn the_configurations_that_come_with_it_start() {
     fs::write(&secrets, "A".repeat(64)).expect("a writable folder");
     let page = pki.path().join("down.html");
     fs::write(&page, "later").expect("a writable folder");
+    let list = pki.path().join("listed.backends.toml");
+    fs::write(&list, "backends = []\n").expect("a writable folder");
     let backend = Backend::echo("app").await;
     for file in files {
         let mut text = String::new();
@@ -189,6 +191,9 @@ async fn the_configurations_that_come_with_it_start() {
                 Some(("crl", _)) => text += &format!("crl = \"{}\"", pki.revoke(&[]).display()),
                 Some((key @ ("ticket_keys" | "keys"), _)) => {
                     text += &format!("{key} = \"{}\"", secrets.display());
+                }
+                Some(("path", path)) if path.contains("backends.toml") => {
+                    text += &format!("path = \"{}\"", list.display())
                 }
                 Some(("key", _)) => text += &format!("key = \"{}\"", certificate.key.display()),
                 _ if line.contains("{ cert = ") => text += &format!("{},", certificate.entry()),

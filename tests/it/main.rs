@@ -8,6 +8,7 @@ mod balance;
 mod check;
 mod cli;
 mod demo;
+mod discovery;
 mod endings;
 mod explain;
 mod framing;

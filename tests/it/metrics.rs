@@ -30,14 +30,18 @@ async fn open(proxy: &Proxy) -> WebSocket<Client> {
 #[tokio::test]
 async fn every_family_of_the_table_appears_as_declared() {
     let (backend, pki) = (Backend::echo("one").await, Pki::new());
+    let list = tempfile::NamedTempFile::new().expect("a file");
+    fs::write(list.path(), "backends = [\"127.0.0.1:1\"]\n").expect("a writable file");
     let config = format!(
         "[server]\nworkers = 2\n[limits]\nconnections_max = 2\ntunnels_max = 2\n{}\
          health = {{ kind = \"tcp\" }}\n\
          [[listeners]]\nname = \"tls\"\naddress = \"127.0.0.1:0\"\ntls = {{ certificates = [{}] }}\n\
          [[routes]]\nname = \"dead\"\nhost = \"dead\"\nsplit = [{{ pool = \"dead\" }}]\n[pools.dead]\n\
-         backends = [\"127.0.0.1:1\", \"127.0.0.1:2\"]\nejection = {{ connect_failures = 1 }}\n",
+         backends = [\"127.0.0.1:1\", \"127.0.0.1:2\"]\nejection = {{ connect_failures = 1 }}\n\
+         [pools.listed]\ndiscovery = {{ kind = \"file\", path = {:?} }}\n",
         plain(&[backend.address]),
-        pki.issue(&["example.com"]).entry()
+        pki.issue(&["example.com"]).entry(),
+        list.path()
     );
     let proxy = Proxy::start(&config).await;
     let client = Client::connect_tls(proxy.address("tls"), &pki, "example.com").await;
@@ -55,6 +59,8 @@ async fn every_family_of_the_table_appears_as_declared() {
     let _both = (open(&proxy).await, open(&proxy).await);
     let _waits = proxy.connect("plain").await;
     proxy.wait_metric_in("longhaul_accept_errors_total{listener=\"plain\",reason=\"limit\"}", 1.0..).await;
+    let listed = "longhaul_discovery_answers_total{pool=\"listed\",result=\"unchanged\"}";
+    proxy.wait_metric(listed, 1.0).await;
     let found = scrape(&proxy).await;
     for family in FAMILIES {
         let shown = found.get(family.name).unwrap_or_else(|| panic!("{} is missing", family.name));

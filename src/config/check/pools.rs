@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::balance::{balance, sticky};
+use super::discovery::discovery;
 use super::ejection::ejection;
 use super::health::health;
 use super::{Unique, all, free_name, pem, unix_path};
-use crate::config::file::{BackendWords, KeepaliveWords, PoolTlsWords, PoolWords, Verify};
+use crate::config::file::{BackendWords, DiscoveryWords, KeepaliveWords, PoolTlsWords, PoolWords, Verify};
 use crate::config::problem::{nearest, one_of, shown};
 use crate::config::reader::{Found, Reader};
 use crate::config::words::{List, Named, Off};
@@ -31,7 +32,12 @@ pub fn pools(words: Found<Named<PoolWords>>, reader: &mut Reader) -> Option<BTre
 }
 
 fn pool(name: At<String>, words: PoolWords, reader: &mut Reader) -> Option<Pool> {
-    let backends = backends(words.backends, reader);
+    let backends = backends(words.backends, &words.discovery, &name, reader);
+    let discovery = match words.discovery.optional() {
+        Some(Some(words)) => discovery(&name.value, words, reader).map(Some),
+        Some(None) => Some(None),
+        None => None,
+    };
     let balance = balance(words.balance, words.slow_start, reader);
     let sticky = sticky(words.sticky, reader);
     let proxy_protocol = words.proxy_protocol.optional();
@@ -64,6 +70,7 @@ fn pool(name: At<String>, words: PoolWords, reader: &mut Reader) -> Option<Pool>
         balance: balance?,
         sticky: sticky?,
         backends: backends?,
+        discovery: discovery?,
         tls: tls?,
         proxy_protocol: proxy_protocol?.map(|version| version.value),
         keepalive: keepalive?,
@@ -75,7 +82,35 @@ fn pool(name: At<String>, words: PoolWords, reader: &mut Reader) -> Option<Pool>
     })
 }
 
-fn backends(words: Found<List<BackendWords, 1>>, reader: &mut Reader) -> Option<Vec<Backend>> {
+/// The backends that the pool lists: none where somebody else names them.
+fn backends(
+    words: Found<List<BackendWords, 1>>,
+    discovery: &Found<DiscoveryWords>,
+    name: &At<String>,
+    reader: &mut Reader,
+) -> Option<Vec<Backend>> {
+    match (&words, discovery) {
+        (Found::Absent, Found::Absent) => {
+            let message = format!("`[pools.{}]` has no `backends`", shown(&name.value));
+            let remedy = "add `backends`: the backends, at least one, or `discovery`: who names them";
+            reader.report_missing(&name.place, message, remedy);
+            None
+        }
+        (Found::Absent, _) => Some(Vec::new()),
+        (_, Found::Absent) => listed(words, reader),
+        _ => {
+            let place = discovery.place().or(words.place()).unwrap_or(&name.place).clone();
+            reader.report(&place, "a pool with `backends` has no `discovery`", "remove one of them");
+            None
+        }
+    }
+}
+
+/// The entries of a list of backends.
+pub fn listed<const MIN: usize>(
+    words: Found<List<BackendWords, MIN>>,
+    reader: &mut Reader,
+) -> Option<Vec<Backend>> {
     let mut addresses: Unique<BackendAddress> = Unique::default();
     all(words.written()?.value.0.into_iter().map(|entry| {
         let BackendWords(words) = entry.value;
@@ -126,7 +161,7 @@ fn keepalive(
 }
 
 /// Backups stand in for others.
-fn report_only_backups(backends: &[Backend], reader: &mut Reader) {
+pub fn report_only_backups(backends: &[Backend], reader: &mut Reader) {
     if let Some(first) = backends.first()
         && backends.iter().all(|backend| backend.backup)
     {
@@ -136,7 +171,7 @@ fn report_only_backups(backends: &[Backend], reader: &mut Reader) {
 }
 
 /// TLS needs a name, and a path is none.
-fn report_nameless(backends: &[Backend], tls: &PoolTls, reader: &mut Reader) {
+pub fn report_nameless(backends: &[Backend], tls: &PoolTls, reader: &mut Reader) {
     let is_unix = |backend: &&Backend| matches!(backend.address.value, BackendAddress::Unix(_));
     if tls.server_name.is_none()
         && let Some(backend) = backends.iter().find(is_unix)

@@ -76,7 +76,7 @@ impl Connectors {
         problems: &mut Problems,
     ) -> Option<Option<Connector>> {
         let Some(At { value: words, place }) = &pool.tls else { return Some(None) };
-        let settings = self.settings(words, pool.backends.len(), place, problems)?;
+        let settings = self.settings(words, pool.backends_max(), place, problems)?;
         if let Some(previous) = previous.filter(|previous| *previous.settings() == settings) {
             return Some(Some(previous.clone()));
         }

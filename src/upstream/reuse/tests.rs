@@ -51,6 +51,7 @@ impl Stage {
 
 fn pool(keepalive: Keepalive, tls: Option<Connector>) -> Pool {
     Pool {
+        backends: Arc::from([]),
         name: Arc::from("p"),
         members: Members::new(&Balance::RoundRobin, Vec::new()),
         secrets: None,

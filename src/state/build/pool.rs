@@ -1,0 +1,127 @@
+//! Pools: their members are made of what the configuration lists, or of what discovery has found.
+
+use std::sync::Arc;
+
+use aws_lc_rs::error::Unspecified;
+
+use super::super::Snapshot;
+use super::super::registry::Registry;
+use crate::config::discovery::Source;
+use crate::config::{self, Problems, list};
+use crate::net::tls::connect::Connector;
+use crate::net::tls::secrets::Secrets;
+use crate::telemetry::Metrics;
+use crate::upstream::backend::Health;
+use crate::upstream::members::{Member, Members};
+use crate::upstream::pool::Pool;
+use crate::upstream::sticky::Cookies;
+
+/// The backends that `words` begins with. What `before`, the pool of the same name, has stays in force until discovery
+/// has found something else; only a list in a file is read at once. `None` when it is wrong, which is added to `problems`,
+/// with its path for the watch.
+pub fn backends(
+    words: &config::Pool,
+    before: Option<(&config::Pool, &Pool)>,
+    problems: &mut Problems,
+) -> Option<Arc<[config::Backend]>> {
+    let Some(discovery) = &words.discovery else { return Some(words.backends.clone().into()) };
+    let same_source = before.is_some_and(|(words, _)| {
+        words.discovery.as_ref().is_some_and(|before| before.source == discovery.source)
+    });
+    match &discovery.source {
+        Source::File { path } if !same_source => {
+            match list::load(&path.value, words, discovery.backends_max) {
+                Ok(backends) => Some(backends),
+                Err(wrong) => {
+                    problems.append(wrong, &path.place);
+                    problems.watched_mut().files.insert(path.value.clone());
+                    None
+                }
+            }
+        }
+        Source::File { .. } => Some(before.map(|(_, pool)| pool.backends.clone()).unwrap_or_default()),
+    }
+}
+
+/// What a pool holds that was read from files.
+#[derive(Clone)]
+pub struct Means {
+    /// How its backends are spoken to; `None` is plain text.
+    pub tls: Option<Connector>,
+    /// What its cookies are signed with; `None` sets none.
+    pub secrets: Option<Secrets>,
+}
+
+/// The pool that `words` means, with these backends. `is_first`: nobody has served it before, so that none of them comes to
+/// others.
+///
+/// # Errors
+/// When the cryptography provider cannot sign its cookies.
+pub fn assemble(
+    words: &config::Pool,
+    name: Arc<str>,
+    Means { tls, secrets }: Means,
+    backends: Arc<[config::Backend]>,
+    is_first: bool,
+    registry: &Registry,
+    metrics: &Metrics,
+) -> Result<Arc<Pool>, Unspecified> {
+    // Without probes nothing would ever find an unknown backend to be up.
+    let initial = if words.health.is_some() { Health::Unknown } else { Health::Up };
+    let member = |backend: &config::Backend| Member {
+        backend: registry.backend(&name, &backend.address.value, initial, is_first),
+        weight: backend.weight,
+        state: backend.state,
+        backup: backend.backup,
+    };
+    let members = Members::new(&words.balance, backends.iter().map(member).collect());
+    let members = match (&words.sticky, &secrets) {
+        (Some(sticky), Some(secrets)) => {
+            let cookies = Cookies::new(sticky, secrets, &name, members.all())?;
+            members.with_cookies(cookies)
+        }
+        _ => members,
+    };
+    Ok(Arc::new(Pool {
+        members,
+        backends,
+        secrets,
+        tls,
+        proxy_protocol: words.proxy_protocol,
+        keepalive: words.keepalive,
+        health: words.health.clone(),
+        ejection: words.ejection.clone(),
+        connect_timeout: words.connect_timeout,
+        handshake_timeout: words.handshake_timeout,
+        response_timeout: words.response_timeout,
+        metrics: metrics.pool(&name),
+        name,
+    }))
+}
+
+/// `previous` with other backends in one pool; everything else is shared, the routes included. `None` when the pool has
+/// these already, or is gone.
+///
+/// # Errors
+/// As [`assemble`].
+pub fn with_backends(
+    previous: &Snapshot,
+    name: &str,
+    backends: Arc<[config::Backend]>,
+    registry: &Registry,
+    metrics: &Metrics,
+) -> Result<Option<Snapshot>, Unspecified> {
+    let before = previous.pools.get(name).filter(|before| before.backends != backends);
+    let Some((before, words)) = before.zip(previous.config.pools.get(name)) else { return Ok(None) };
+    let means = Means { tls: before.tls.clone(), secrets: before.secrets.clone() };
+    let is_first = before.backends.is_empty();
+    let pool = assemble(words, before.name.clone(), means, backends, is_first, registry, metrics)?;
+    Ok(previous.pools.with(pool).map(|pools| Snapshot {
+        generation: previous.generation,
+        config: previous.config.clone(),
+        routes: previous.routes.clone(),
+        routes_by_name: previous.routes_by_name.clone(),
+        pools,
+        listeners: previous.listeners.clone(),
+    }))
+}

@@ -1,0 +1,115 @@
+//! Backends that discovery no longer names. They get no new tunnels; what is open of them may go on for the
+//! `removal_grace` of their pool, and is ended then. Who is named again before that has never been away.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use crate::config::BackendAddress;
+use crate::state::Snapshot;
+use crate::upstream::backend::Backend;
+use crate::upstream::pool::Pool;
+
+/// Between two looks at who has left for good.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// All that leave. As many as something is still open of, and those of the last [`SWEEP`].
+#[derive(Default)]
+pub struct Leaving {
+    backends: HashMap<(Arc<str>, BackendAddress), Departing>,
+    next_sweep: Option<Instant>,
+}
+
+struct Departing {
+    backend: Arc<Backend>,
+    /// When its tunnels are ended; never, if `removal_grace` is off.
+    due: Option<Instant>,
+    /// The log knows.
+    told: bool,
+}
+
+/// What a look found.
+#[derive(Default)]
+pub struct Swept {
+    /// Their time is over, and something is still open of them.
+    pub overdue: Vec<Arc<Backend>>,
+    /// Somebody has left for good.
+    pub is_smaller: bool,
+}
+
+impl Leaving {
+    /// Compares the pools of two snapshots, the second of which is in force now.
+    pub fn note(&mut self, previous: &Snapshot, next: &Snapshot) {
+        let now = Instant::now();
+        for pool in next.pools.iter() {
+            let before = previous.pools.get(&pool.name);
+            if before.is_some_and(|before| Arc::ptr_eq(before, pool)) {
+                continue;
+            }
+            for member in pool.members.all() {
+                self.backends.remove(&(pool.name.clone(), member.backend.address.clone()));
+            }
+            let words = next.config.pools.get(&*pool.name);
+            if let (Some(before), Some(discovery)) =
+                (before, words.and_then(|words| words.discovery.as_ref()))
+            {
+                self.depart(before, pool, discovery.removal_grace.map(|grace| now + grace));
+            }
+        }
+        if !self.backends.is_empty() && self.next_sweep.is_none() {
+            self.next_sweep = Some(now + SWEEP);
+        }
+    }
+
+    fn depart(&mut self, before: &Pool, pool: &Pool, due: Option<Instant>) {
+        let named: std::collections::HashSet<_> =
+            pool.members.all().iter().map(|member| &member.backend.address).collect();
+        for member in before.members.all().iter().filter(|member| !named.contains(&member.backend.address)) {
+            let backend = member.backend.clone();
+            let key = (pool.name.clone(), backend.address.clone());
+            self.backends.insert(key, Departing { backend, due, told: false });
+        }
+    }
+
+    /// How many there are, by pool.
+    pub fn counts(&self) -> HashMap<Arc<str>, usize> {
+        let mut counts = HashMap::new();
+        for (pool, _) in self.backends.keys() {
+            *counts.entry(pool.clone()).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Waits for the time of the next look; for ever while there is nobody to look after.
+    pub async fn due(&self) {
+        match self.next_sweep {
+            Some(at) => sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Looks after all of them: lets go of those that nobody else holds, and names those that are overdue. A handshake may
+    /// have begun before its backend left, so whoever is overdue is named again until it carries nothing.
+    pub fn sweep(&mut self) -> Swept {
+        let now = Instant::now();
+        let count = self.backends.len();
+        // From nobody no tunnel can come any more.
+        self.backends.retain(|_, departing| Arc::strong_count(&departing.backend) > 1);
+        let mut swept = Swept { is_smaller: self.backends.len() < count, ..Swept::default() };
+        for departing in
+            self.backends.values_mut().filter(|departing| departing.due.is_some_and(|due| due <= now))
+        {
+            let backend = &departing.backend;
+            if !departing.told {
+                let (pool, load) = (&backend.pool, backend.load());
+                tracing::info!(%pool, backend = %backend.label, load, "removal_grace is over: ending its tunnels");
+                departing.told = true;
+            }
+            swept.overdue.push(backend.clone());
+        }
+        self.next_sweep = (!self.backends.is_empty()).then_some(now + SWEEP);
+        swept
+    }
+}
