@@ -92,6 +92,10 @@
 //! included ([`state::build::pool::with_backends`]); the generation is the same. Faults and empty answers are never sent, so
 //! what was found last stays. A reload begins with what the pool of the same name has, until its source says otherwise.
 //!
+//! DNS is asked through hickory-resolver ([`net::dns`]), without its cache: a source keeps its own time
+//! ([`upstream::discovery::asking`]). The families of a name are asked apart, and a fault of one keeps what that one had.
+//! Readiness waits for the first look of every source, as it does for the first probe of every backend.
+//!
 //! Who is no longer named is held by `supervisor::leaving` until nobody else holds it: its tunnels end through the live
 //! table when `removal_grace` is over, and it is the same backend, with its counts, if it is named again.
 //!
@@ -198,7 +202,8 @@
 //! | secrets for tickets, in a file | 16 | the file is refused |
 //! | regular expressions of routes | 1,000 different ones, 256 KiB each, and caches of that size | the file is refused |
 //! | TLS sessions kept for the backends of a pool | 256 names, 8 for each | the oldest is forgotten |
-//! | backends of a pool with discovery | `discovery.backends_max` | a longer list is refused |
+//! | backends of a pool with discovery | `discovery.backends_max` | a longer list is refused, of a longer answer some are taken |
+//! | one question of DNS | `discovery.timeout`; 16 targets of SRV records at once | a fault: what was found last stays |
 //! | a list of backends in a file | 16 MiB | it is refused |
 //! | log lines | 8,192 | dropped and counted |
 //! | metric series | two million cells; 50,000 series a cold family | dropped and counted |
@@ -245,6 +250,8 @@
 //!   client could connect, and be reset. With new SYNs dropped, the queue that is empty stays empty.
 //! * **A list of backends is TOML** ([`config::list`]), and not a line for each: cut off anywhere it is no list, so a file that
 //!   is read while it is written is refused and not believed.
+//! * **Backends that DNS names are addresses, and TLS asks for the name** ([`config::check`]): a certificate is for what the
+//!   operator wrote, never for what an answer says, so whoever forges answers gains nothing.
 //! * **Huge pages are off** for the process: with them resident memory grows in steps of 2 MiB, whatever is in use.
 
 #![warn(missing_docs)]

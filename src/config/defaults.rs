@@ -101,6 +101,12 @@ pub const REDIRECT_STATUS: StatusCode = StatusCode::TEMPORARY_REDIRECT;
 pub const CONTENT_TYPE: &str = "text/plain; charset=utf-8";
 /// `pools.NAME.discovery.backends_max`: more than a DNS answer holds, less than what would slow a choice down.
 pub const DISCOVERY_BACKENDS_MAX: usize = 1_000;
+/// `pools.NAME.discovery.ttl_min`: records that are not to be kept are asked for no more often.
+pub const TTL_MIN: Duration = Duration::from_secs(1);
+/// `pools.NAME.discovery.ttl_max`: a backend that is gone is noticed within minutes.
+pub const TTL_MAX: Duration = Duration::from_secs(5 * 60);
+/// `pools.NAME.discovery.timeout`: a lost packet is sent again within it.
+pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 /// `pools.NAME.discovery.removal_grace`: time for a list to be corrected before anybody is cut off.
 pub const REMOVAL_GRACE: Option<Duration> = Some(Duration::from_secs(10 * 60));
 /// `pools.NAME.tls.verify`

@@ -2,7 +2,6 @@
 //! cut off in the middle is then no list, and not a shorter one.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use super::check::pools::{listed, report_nameless, report_only_backups};
 use super::file::BackendWords;
@@ -23,7 +22,7 @@ words! {
 ///
 /// # Errors
 /// Every problem of the file; one without a place when it cannot be read.
-pub fn load(path: &Path, pool: &Pool, backends_max: usize) -> Result<Arc<[Backend]>, Problems> {
+pub fn load(path: &Path, pool: &Pool, backends_max: usize) -> Result<Vec<Backend>, Problems> {
     let name = path.display().to_string();
     let mut reader = Reader::default();
     let text = match text::read_regular(path) {
@@ -51,7 +50,7 @@ pub fn load(path: &Path, pool: &Pool, backends_max: usize) -> Result<Arc<[Backen
     match backends {
         Some(mut backends) if reader.problems().is_empty() => {
             backends.sort_by(|one, other| one.address.value.cmp(&other.address.value));
-            Ok(backends.into())
+            Ok(backends)
         }
         _ => Err(reader.into_problems()),
     }

@@ -196,7 +196,7 @@ mod tests {
             (" }\nhealth = { kind = \"tcp\", ", defaults(&pool["properties"]["health"]), ", "),
             (" }\nejection = { ", defaults(&pool["properties"]["ejection"]), ", "),
             (
-                " }\n[pools.c]\ndiscovery = { kind = \"file\", path = \"a\", ",
+                " }\n[pools.c]\ndiscovery = { kind = \"dns\", name = \"a\", port = 1, ",
                 defaults(&pool["properties"]["discovery"]),
                 ", ",
             ),

@@ -2,6 +2,7 @@
 
 pub mod accept;
 pub mod dial;
+pub mod dns;
 pub mod http;
 pub mod http2;
 pub mod line;

@@ -16,9 +16,8 @@ use crate::config::{self, Watched};
 use crate::state::Snapshot;
 use crate::state::build::pool::with_backends;
 use crate::telemetry::Metrics;
-use crate::telemetry::labels::DiscoveryResult;
 use crate::tunnel::sessions::Cut;
-use crate::upstream::discovery::{Errand, Found, file};
+use crate::upstream::discovery::{Errand, Found, asking, file};
 
 /// Answers that may wait for the supervisor; then their sources do.
 const FOUND_MAX: usize = 64;
@@ -82,8 +81,9 @@ impl Status {
 }
 
 impl Discovery {
-    /// Starts the sources of the first generation, on the current runtime.
-    pub fn start(snapshot: &Snapshot, metrics: &Metrics) -> Discovery {
+    /// Starts the sources of the first generation, on the current runtime. `unready` is dropped when each has looked once,
+    /// and what it found was probed.
+    pub fn start(snapshot: &Snapshot, metrics: &Metrics, unready: &mpsc::Sender<()>) -> Discovery {
         let (found, inbox) = mpsc::channel(FOUND_MAX);
         let mut discovery = Discovery {
             running: HashMap::new(),
@@ -95,7 +95,7 @@ impl Discovery {
             status: Status::default(),
             metrics: metrics.clone(),
         };
-        discovery.update(snapshot);
+        discovery.update(snapshot, Some(unready));
         discovery
     }
 
@@ -104,8 +104,9 @@ impl Discovery {
         self.status.clone()
     }
 
-    /// Makes the running sources those of `snapshot`; those that would do the same go on.
-    pub fn update(&mut self, snapshot: &Snapshot) {
+    /// Makes the running sources those of `snapshot`; those that would do the same go on. Until each new one has looked once
+    /// it has a clone of `unready`.
+    pub fn update(&mut self, snapshot: &Snapshot, unready: Option<&mpsc::Sender<()>>) {
         let mut before = std::mem::take(&mut self.running);
         for pool in snapshot.pools.iter() {
             let Some(words) = snapshot.config.pools.get(&*pool.name) else { continue };
@@ -116,7 +117,7 @@ impl Discovery {
                 Some(same) if is_as(&same.words, words) => same,
                 other => {
                     other.inspect(|other| other.task.abort());
-                    self.begin(&pool.name, words)
+                    self.begin(&pool.name, words, unready)
                 }
             };
             self.running.insert(pool.name.clone(), running);
@@ -131,7 +132,12 @@ impl Discovery {
         });
     }
 
-    fn begin(&mut self, pool: &Arc<str>, words: &config::Pool) -> Running {
+    fn begin(
+        &mut self,
+        pool: &Arc<str>,
+        words: &config::Pool,
+        unready: Option<&mpsc::Sender<()>>,
+    ) -> Running {
         self.count += 1;
         let errand = Errand {
             pool: pool.clone(),
@@ -139,6 +145,8 @@ impl Discovery {
             source: self.count,
             found: self.found.clone(),
             metrics: self.metrics.clone(),
+            unready: unready.cloned(),
+            complained: None,
         };
         let task = self.tasks.spawn(run(errand));
         Running { number: self.count, words: words.clone(), task }
@@ -179,14 +187,17 @@ fn is_as(one: &config::Pool, other: &config::Pool) -> bool {
 }
 
 /// Works for a pool until it is dropped.
-async fn run(errand: Errand) {
+async fn run(mut errand: Errand) {
     let Some(discovery) = errand.words.discovery.clone() else { return };
     match discovery.source {
         Source::File { path } => {
             let (change, changed) = mpsc::channel(1);
+            // What it held was read when the snapshot was built.
+            errand.unready = None;
             let watching = watch_file(path.value.clone(), change);
             tokio::join!(watching, file::run(errand, &path.value, discovery.backends_max, changed));
         }
+        source => asking::run(errand, &source).await,
     }
 }
 
@@ -209,7 +220,7 @@ impl Supervisor {
 
     /// Puts what was found into force, if it is another list than before.
     async fn take_in(&mut self, found: Found) {
-        let Found { pool, source, backends } = found;
+        let Found { pool, source, backends, unready } = found;
         if self.discovery.running.get(&pool).is_none_or(|running| running.number != source) {
             return;
         }
@@ -217,13 +228,13 @@ impl Supervisor {
         let previous = self.plane.snapshot.load_full();
         let next = match self.re_made(&previous, &pool, backends).await {
             Ok(Some(next)) => Arc::new(next),
-            Ok(None) => return self.plane.metrics.discovery(&pool, DiscoveryResult::Unchanged),
+            Ok(None) => return self.plane.metrics.discovered(&pool, false),
             Err(error) => return tracing::error!(%pool, error, "what was found cannot be used"),
         };
         self.plane.snapshot.store(next.clone());
         self.discovery.note_change(&previous, &next);
-        self.probes.update(&next);
-        self.plane.metrics.discovery(&pool, DiscoveryResult::Changed);
+        self.probes.update(&next, unready);
+        self.plane.metrics.discovered(&pool, true);
         tell_log(&pool, &previous, &next);
     }
 

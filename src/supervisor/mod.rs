@@ -136,8 +136,9 @@ impl Supervisor {
         let connections = Permits::new(bounds.connections_max);
         let (phase, phase_receiver) = phases();
         let sessions = Arc::new(Sessions::default());
-        let (probes, readiness) = Probes::start(&snapshot, &metrics, &sessions);
-        let discovery = Discovery::start(&snapshot, &metrics);
+        let (probes, readiness, unready) = Probes::start(&snapshot, &metrics, &sessions);
+        let discovery = Discovery::start(&snapshot, &metrics, &unready);
+        drop(unready);
         let plane = Arc::new(Plane {
             snapshot: ArcSwap::from_pointee(snapshot),
             access: AccessLog::new(sink.clone()),

@@ -21,8 +21,8 @@ use crate::upstream::members::Member;
 /// Readiness waits this long for the first round, at most.
 const FIRST_ROUND_MAX: Duration = Duration::from_secs(5);
 
-/// Whether the first round of probes is over, or has taken too long. Backends that are down do not matter: to send
-/// clients to another proxy would not bring them up.
+/// Whether the first look of every discovery and the first round of probes are over, or have taken too long. Backends that
+/// are down or not found do not matter: to send clients to another proxy would not bring them up.
 #[derive(Clone, Default)]
 pub struct Readiness(Arc<AtomicBool>);
 
@@ -61,27 +61,30 @@ fn is_as(one: &Terms, other: &Terms) -> bool {
 }
 
 impl Probes {
-    /// Starts the health checks of the first generation, on the current runtime.
-    pub fn start(snapshot: &Snapshot, metrics: &Metrics, sessions: &Arc<Sessions>) -> (Probes, Readiness) {
+    /// Starts the health checks of the first generation, on the current runtime. Whoever holds a clone of the sender that
+    /// comes with it keeps the process from being ready.
+    pub fn start(
+        snapshot: &Snapshot,
+        metrics: &Metrics,
+        sessions: &Arc<Sessions>,
+    ) -> (Probes, Readiness, mpsc::Sender<()>) {
         let (metrics, sessions) = (metrics.clone(), sessions.clone());
         let mut probes = Probes { watched: HashMap::new(), tasks: JoinSet::new(), metrics, sessions };
-        let (unprobed, mut all_probed) = mpsc::channel(1);
-        probes.start_and_stop(snapshot, &unprobed);
+        let (unready, mut all_ready) = mpsc::channel(1);
+        probes.start_and_stop(snapshot, &unready);
         let readiness = Readiness::default();
         let ready = readiness.clone();
         probes.tasks.spawn(async move {
             // The channel ends when every watcher has dropped its sender.
-            drop(unprobed);
-            let _ = timeout(FIRST_ROUND_MAX, all_probed.recv()).await;
+            let _ = timeout(FIRST_ROUND_MAX, all_ready.recv()).await;
             ready.0.store(true, Relaxed);
         });
-        (probes, readiness)
+        (probes, readiness, unready)
     }
 
-    /// Makes the running health checks those of `snapshot`.
-    pub fn update(&mut self, snapshot: &Snapshot) {
-        let (unprobed, _) = mpsc::channel(1);
-        self.start_and_stop(snapshot, &unprobed);
+    /// Makes the running health checks those of `snapshot`. New ones hold a clone of `unready` until they have probed once.
+    pub fn update(&mut self, snapshot: &Snapshot, unready: Option<mpsc::Sender<()>>) {
+        self.start_and_stop(snapshot, &unready.unwrap_or_else(|| mpsc::channel(1).0));
         while self.tasks.try_join_next().is_some() {}
     }
 

@@ -115,7 +115,7 @@ impl Supervisor {
             tracing::error!(%error, "a new listener cannot be served");
         }
         self.listeners.close_removed(&snapshot);
-        self.discovery.update(&snapshot);
+        self.discovery.update(&snapshot, None);
         self.discovery.note_change(&previous, &snapshot);
         // What only it held is gone before it is asked what is still there.
         drop(previous);
@@ -137,7 +137,7 @@ impl Supervisor {
         // What is idle was opened with the bounds on heads and the options of sockets of before.
         let opened_alike = !change.limits && !change.tcp;
         idle::renew(&self.workers, bounds.idle_max, opened_alike.then_some(snapshot)).await;
-        self.probes.update(snapshot);
+        self.probes.update(snapshot, None);
         // Where requests do not count, what they found out does not, either.
         for pool in snapshot.pools.iter().filter(|pool| pool.ejection.is_none()) {
             for member in pool.members.all() {

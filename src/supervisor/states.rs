@@ -12,7 +12,7 @@ impl Supervisor {
         let member = members.iter().find(|member| *member.backend.label == *backend);
         let now = member.map(|member| member.backend.order(state));
         if let Some(now) = now {
-            self.probes.update(&snapshot);
+            self.probes.update(&snapshot, None);
             let ordered = state.map_or("configured", |state| state.label());
             tracing::info!(%pool, %backend, ordered, state = now.label(), "state of a backend ordered");
         }

@@ -169,29 +169,45 @@ impl ReloadResult {
     }
 }
 
-/// What came of asking for the backends of a pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DiscoveryResult {
-    /// Other backends than before.
-    Changed,
-    /// The same.
-    Unchanged,
-    /// None at all, which is not believed.
+/// Why nobody said who the backends of a pool are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DiscoveryFault {
+    /// DNS does not know the name (NXDOMAIN).
+    NoSuchName,
+    /// No backend at all is named, which is not believed.
     Empty,
     /// What came is wrong.
     Malformed,
     /// The file cannot be read.
     Unreadable,
+    /// No answer came in time.
+    Timeout,
+    /// The server of DNS has failed (SERVFAIL).
+    ServerFailure,
+    /// It refuses to answer.
+    Refused,
+    /// It cannot be reached.
+    Unreachable,
+    /// More backends are named than `backends_max`; some of them are taken.
+    TooMany,
+    /// Anything else.
+    Other,
 }
 
-impl DiscoveryResult {
-    pub(super) fn label(self) -> &'static str {
+impl DiscoveryFault {
+    /// The word in metrics and logs.
+    pub fn label(self) -> &'static str {
         match self {
-            DiscoveryResult::Changed => "changed",
-            DiscoveryResult::Unchanged => "unchanged",
-            DiscoveryResult::Empty => "empty",
-            DiscoveryResult::Malformed => "malformed",
-            DiscoveryResult::Unreadable => "unreadable",
+            DiscoveryFault::NoSuchName => "nxdomain",
+            DiscoveryFault::Empty => "empty",
+            DiscoveryFault::Malformed => "malformed",
+            DiscoveryFault::Unreadable => "unreadable",
+            DiscoveryFault::Timeout => "timeout",
+            DiscoveryFault::ServerFailure => "servfail",
+            DiscoveryFault::Refused => "refused",
+            DiscoveryFault::Unreachable => "unreachable",
+            DiscoveryFault::TooMany => "too_many",
+            DiscoveryFault::Other => "other",
         }
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use http::Version;
 
 use super::labels::{
-    AcceptFault, ConnectionFault, Direction, DiscoveryResult, ReloadResult, Result, TUNNEL_VERSIONS,
+    AcceptFault, ConnectionFault, Direction, DiscoveryFault, ReloadResult, Result, TUNNEL_VERSIONS,
     TlsResult, http_version,
 };
 use super::process;
@@ -383,9 +383,15 @@ impl Metrics {
         self.registry.count(&RELOADS, &[result.label()]);
     }
 
-    /// Somebody was asked for the backends of a pool.
-    pub fn discovery(&self, pool: &str, result: DiscoveryResult) {
-        self.registry.count(&DISCOVERY_ANSWERS, &[pool, result.label()]);
+    /// Somebody said who the backends of a pool are.
+    pub fn discovered(&self, pool: &str, are_others: bool) {
+        let result = if are_others { "changed" } else { "unchanged" };
+        self.registry.count(&DISCOVERY_ANSWERS, &[pool, result]);
+    }
+
+    /// Nobody did.
+    pub fn discovery_fault(&self, pool: &str, fault: DiscoveryFault) {
+        self.registry.count(&DISCOVERY_ANSWERS, &[pool, fault.label()]);
     }
 
     /// A health check ended.

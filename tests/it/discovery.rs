@@ -1,6 +1,8 @@
 //! Discovery: backends that somebody else names, who come, go and come back while tunnels live.
 
+mod dns;
 mod file;
+mod srv;
 
 use std::net::SocketAddr;
 

@@ -7,6 +7,7 @@ use super::discovery::discovery;
 use super::ejection::ejection;
 use super::health::health;
 use super::{Unique, all, free_name, pem, unix_path};
+use crate::config::discovery::{Discovery, Source};
 use crate::config::file::{BackendWords, DiscoveryWords, KeepaliveWords, PoolTlsWords, PoolWords, Verify};
 use crate::config::problem::{nearest, one_of, shown};
 use crate::config::reader::{Found, Reader};
@@ -59,6 +60,7 @@ fn pool(name: At<String>, words: PoolWords, reader: &mut Reader) -> Option<Pool>
         Some(None) => Some(None),
         None => None,
     };
+    let tls = tls.and_then(|tls| named_by(tls, discovery.as_ref()?.as_ref(), reader));
     if let Some(backends) = &backends {
         report_only_backups(backends, reader);
     }
@@ -168,6 +170,32 @@ pub fn report_only_backups(backends: &[Backend], reader: &mut Reader) {
         let remedy = "remove `backup` from those that are to be used first";
         reader.report(&first.address.place, "all backends of this pool are backups", remedy);
     }
+}
+
+/// Whoever is found by a name shows a certificate for it: the addresses that it has today are nobody's name. The targets of
+/// services are no names to go by either, because whoever forges an answer chooses them (RFC 6125 1.8).
+fn named_by(
+    tls: Option<At<PoolTls>>,
+    discovery: Option<&Discovery>,
+    reader: &mut Reader,
+) -> Option<Option<At<PoolTls>>> {
+    let Some(mut tls) = tls else { return Some(None) };
+    match discovery.map(|discovery| &discovery.source) {
+        Some(Source::Dns { name, .. }) => {
+            tls.value.server_name.get_or_insert_with(|| name.clone());
+        }
+        Some(Source::Srv { .. }) if tls.value.server_name.is_none() && tls.value.trust != Trust::Anyone => {
+            let remedy = "add the name that their certificates are for, `server_name`";
+            reader.report_missing(
+                &tls.place,
+                "TLS to services that DNS names has no name to ask for",
+                remedy,
+            );
+            return None;
+        }
+        _ => {}
+    }
+    Some(Some(tls))
 }
 
 /// TLS needs a name, and a path is none.

@@ -31,7 +31,7 @@ pub fn backends(
     match &discovery.source {
         Source::File { path } if !same_source => {
             match list::load(&path.value, words, discovery.backends_max) {
-                Ok(backends) => Some(backends),
+                Ok(backends) => Some(backends.into()),
                 Err(wrong) => {
                     problems.append(wrong, &path.place);
                     problems.watched_mut().files.insert(path.value.clone());
@@ -39,7 +39,9 @@ pub fn backends(
                 }
             }
         }
-        Source::File { .. } => Some(before.map(|(_, pool)| pool.backends.clone()).unwrap_or_default()),
+        Source::File { .. } | Source::Dns { .. } | Source::Srv { .. } => {
+            Some(before.map(|(_, pool)| pool.backends.clone()).unwrap_or_default())
+        }
     }
 }
 

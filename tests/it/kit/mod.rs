@@ -3,6 +3,7 @@
 
 mod backend;
 mod client;
+mod dns;
 pub mod frames;
 mod head;
 pub mod http2;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 pub use backend::{Backend, Call, Calls, refusing};
 pub use client::{Client, Resumption};
+pub use dns::{Dns, NOTHING, Says};
 pub use head::{Head, read_until};
 pub use http2::{Http2, Reply};
 pub use pki::{Issued, Pki};
