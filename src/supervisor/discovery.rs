@@ -10,13 +10,14 @@ use tokio::sync::{mpsc, watch as channel};
 use tokio::task::{AbortHandle, JoinSet, spawn_blocking};
 
 use super::leaving::Leaving;
-use super::{Supervisor, watch};
+use super::{Supervisor, idle, watch};
 use crate::config::discovery::Source;
 use crate::config::{self, Watched};
 use crate::state::Snapshot;
 use crate::state::build::pool::with_backends;
 use crate::telemetry::Metrics;
 use crate::tunnel::sessions::Cut;
+use crate::upstream::backend::Backend;
 use crate::upstream::discovery::{Errand, Found, asking, file};
 
 /// Answers that may wait for the supervisor; then their sources do.
@@ -160,10 +161,11 @@ impl Discovery {
         }
     }
 
-    /// Who of the pools between these snapshots left, and who came back.
-    pub fn note_change(&mut self, previous: &Snapshot, next: &Snapshot) {
-        self.leaving.note(previous, next);
+    /// Notes who of the pools between these snapshots left, which it returns, and who came back.
+    pub fn note_change(&mut self, previous: &Snapshot, next: &Snapshot) -> Vec<Arc<Backend>> {
+        let departed = self.leaving.note(previous, next);
         self.count_leaving();
+        departed
     }
 
     fn count_leaving(&self) {
@@ -232,7 +234,7 @@ impl Supervisor {
             Err(error) => return tracing::error!(%pool, error, "what was found cannot be used"),
         };
         self.plane.snapshot.store(next.clone());
-        self.discovery.note_change(&previous, &next);
+        idle::leave(&self.workers, &self.discovery.note_change(&previous, &next).into());
         self.probes.update(&next, unready);
         self.plane.metrics.discovered(&pool, true);
         tell_log(&pool, &previous, &next);

@@ -37,6 +37,14 @@ pub fn renew(
     async { drop(timeout(PATIENCE, join_all(told)).await) }
 }
 
+/// The workers close what they keep for these backends, as soon as they can.
+pub fn leave(workers: &[Worker], backends: &Arc<[Arc<Backend>]>) {
+    for worker in workers {
+        let backends = backends.clone();
+        drop(worker.runtime.spawn(async move { reuse::leave(&backends) }));
+    }
+}
+
 /// Whether `snapshot` has a pool that keeps connections to `backend` and makes them by these means.
 fn opens(snapshot: &Snapshot, backend: &Arc<Backend>, tls: Option<&Connector>) -> bool {
     snapshot.pools.get(&backend.pool).is_some_and(|pool| {

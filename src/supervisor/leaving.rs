@@ -1,7 +1,7 @@
 //! Backends that discovery no longer names. They get no new tunnels; what is open of them may go on for the
 //! `removal_grace` of their pool, and is ended then. Who is named again before that has never been away.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,37 +40,45 @@ pub struct Swept {
 }
 
 impl Leaving {
-    /// Compares the pools of two snapshots, the second of which is in force now.
-    pub fn note(&mut self, previous: &Snapshot, next: &Snapshot) {
+    /// Compares the pools of two snapshots, the second of which is in force now. Returns who has just left.
+    pub fn note(&mut self, previous: &Snapshot, next: &Snapshot) -> Vec<Arc<Backend>> {
         let now = Instant::now();
+        let mut departed = Vec::new();
         for pool in next.pools.iter() {
             let before = previous.pools.get(&pool.name);
             if before.is_some_and(|before| Arc::ptr_eq(before, pool)) {
                 continue;
             }
             for member in pool.members.all() {
+                member.backend.set_leaving(false);
                 self.backends.remove(&(pool.name.clone(), member.backend.address.clone()));
             }
             let words = next.config.pools.get(&*pool.name);
             if let (Some(before), Some(discovery)) =
                 (before, words.and_then(|words| words.discovery.as_ref()))
             {
-                self.depart(before, pool, discovery.removal_grace.map(|grace| now + grace));
+                let due = discovery.removal_grace.map(|grace| now + grace);
+                departed.extend(self.depart(before, pool, due));
             }
         }
         if !self.backends.is_empty() && self.next_sweep.is_none() {
             self.next_sweep = Some(now + SWEEP);
         }
+        departed
     }
 
-    fn depart(&mut self, before: &Pool, pool: &Pool, due: Option<Instant>) {
-        let named: std::collections::HashSet<_> =
-            pool.members.all().iter().map(|member| &member.backend.address).collect();
-        for member in before.members.all().iter().filter(|member| !named.contains(&member.backend.address)) {
-            let backend = member.backend.clone();
+    fn depart(&mut self, before: &Pool, pool: &Pool, due: Option<Instant>) -> Vec<Arc<Backend>> {
+        let backends =
+            |pool: &Pool| pool.members.all().iter().map(|member| member.backend.clone()).collect::<Vec<_>>();
+        let named: HashSet<_> = pool.members.all().iter().map(|member| &member.backend.address).collect();
+        let mut departed = backends(before);
+        departed.retain(|backend| !named.contains(&backend.address));
+        for backend in &departed {
+            backend.set_leaving(true);
             let key = (pool.name.clone(), backend.address.clone());
-            self.backends.insert(key, Departing { backend, due, told: false });
+            self.backends.insert(key, Departing { backend: backend.clone(), due, told: false });
         }
+        departed
     }
 
     /// How many there are, by pool.

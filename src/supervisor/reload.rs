@@ -116,7 +116,7 @@ impl Supervisor {
         }
         self.listeners.close_removed(&snapshot);
         self.discovery.update(&snapshot, None);
-        self.discovery.note_change(&previous, &snapshot);
+        drop(self.discovery.note_change(&previous, &snapshot));
         // What only it held is gone before it is asked what is still there.
         drop(previous);
         self.apply(&snapshot, &change).await;

@@ -1,7 +1,7 @@
 //! One backend: its identity, its health and what it carries. It outlives configurations; counts and health are atomics
 //! that all workers share, because a choice must know the load that all of them put on it.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,8 @@ pub struct Backend {
     /// Its health, its state, and since when it can be chosen.
     pub standing: Standing,
     wanted: Mutex<Wanted>,
+    /// Discovery does not name it any more.
+    leaving: AtomicBool,
     /// What requests have found out of it.
     pub conduct: Conduct,
     /// Microseconds that its last probe took, and one more; 0 if there was none.
@@ -59,6 +61,7 @@ impl Backend {
             idle: Count::default(),
             standing: Standing::new(health),
             wanted,
+            leaving: AtomicBool::new(false),
             conduct: Conduct::default(),
             probe_us: AtomicU64::new(0),
             complained: Mutex::default(),
@@ -133,6 +136,16 @@ impl Backend {
     /// The state that was ordered and still holds.
     pub fn ordered(&self) -> Option<State> {
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner).ordered
+    }
+
+    /// Whether discovery does not name it any more: what is open of it goes on for a while, and nothing is kept for later.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(Relaxed)
+    }
+
+    /// Says whether discovery has ceased to name it.
+    pub fn set_leaving(&self, leaving: bool) {
+        self.leaving.store(leaving, Relaxed);
     }
 
     /// Whether a failure of it may be warned of: once in ten seconds, however many requests meet it.

@@ -107,6 +107,16 @@ pub fn renew(room: usize, is_current: impl Fn(&Arc<Backend>, Option<&Connector>)
     });
 }
 
+/// Closes what the calling worker keeps for these backends.
+pub fn leave(backends: &[Arc<Backend>]) {
+    STORE.with_borrow_mut(|store| {
+        for backend in backends {
+            let gone = store.idle.remove(&Arc::as_ptr(backend).addr());
+            store.count -= gone.map_or(0, |idle| idle.len());
+        }
+    });
+}
+
 /// The connection to `backend` that was kept last, if there is one that its pool can use.
 pub fn take(backend: &Arc<Backend>, pool: &Pool) -> Option<Box<Connection>> {
     let keepalive = pool.keepalive?;
@@ -133,7 +143,7 @@ impl Store {
     /// Keeps a connection, unless it must not be kept.
     fn keep(&mut self, connection: Box<Connection>) -> Option<()> {
         let place = connection.place.as_ref()?;
-        let backend = place.backend.upgrade()?;
+        let backend = place.backend.upgrade().filter(|backend| !backend.is_leaving())?;
         let now = Instant::now();
         let is_young = now.duration_since(place.opened) < place.keepalive.age_max;
         if self.count >= self.room || place.epoch != self.epoch || !is_young || !connection.line.is_ready() {

@@ -2,6 +2,7 @@
 
 mod dns;
 mod file;
+mod members;
 mod srv;
 
 use std::net::SocketAddr;

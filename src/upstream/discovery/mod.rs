@@ -69,16 +69,22 @@ impl Errand {
         let _ = self.found.send(found).await;
     }
 
-    /// As many as the pool may have, each address once, in the order of their addresses.
+    /// As many as the pool may have, each address once, in the order of their addresses. Backups are left out first.
     fn bounded(&mut self, mut backends: Vec<config::Backend>) -> Vec<config::Backend> {
-        backends.sort_by(|one, other| one.address.value.cmp(&other.address.value));
+        let by_address = |one: &config::Backend, other: &config::Backend| {
+            (&one.address.value, one.backup).cmp(&(&other.address.value, other.backup))
+        };
+        backends.sort_by(by_address);
         backends.dedup_by(|one, other| one.address == other.address);
         let max = self.words.backends_max();
         if backends.len() > max {
             let detail =
                 format!("{} backends are named, more than the {max} of backends_max", backends.len());
             self.miss(&Fault { reason: DiscoveryFault::TooMany, detail });
+            // Stable: the addresses stay in order.
+            backends.sort_by_key(|backend| backend.backup);
             backends.truncate(max);
+            backends.sort_by(by_address);
         }
         backends
     }
@@ -88,11 +94,15 @@ impl Errand {
         let Fault { reason, detail } = fault;
         self.metrics.discovery_fault(&self.pool, *reason);
         let (pool, reason) = (&self.pool, reason.label());
+        let rest = match fault.reason {
+            DiscoveryFault::TooMany => "discovery: the others are left out",
+            _ => "discovery: what was found last stays in force",
+        };
         if self.complained.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY) {
             self.complained = Some(Instant::now());
-            tracing::warn!(%pool, reason, detail, "discovery: what was found last stays in force");
+            tracing::warn!(%pool, reason, detail, "{rest}");
         } else {
-            tracing::debug!(%pool, reason, detail, "discovery: what was found last stays in force");
+            tracing::debug!(%pool, reason, detail, "{rest}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! The services of a name (SRV, RFC 2782): ports, weights, priorities, and targets whose addresses are asked for.
 //!
-//! Of several priorities the best counts of which any target has an address: the others are for the day when it has none.
+//! The best priority counts of which any target has an address. Those of others stand by as backups, all alike.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -44,7 +44,8 @@ impl Services {
         self.found.retain(|service| !service.target.is_root());
         let mut targets = BTreeSet::new();
         for service in &self.found {
-            if targets.len() < self.targets_max {
+            // One more than there is room for, so that it shows.
+            if targets.len() <= self.targets_max {
                 targets.insert(service.target.clone());
             }
         }
@@ -66,19 +67,25 @@ impl Services {
         }
         all
     }
+
     /// The backends that were found last.
     pub fn backends(&self) -> Vec<config::Backend> {
         let addresses =
             |service: &Service| self.hosts.get(&service.target).map(Host::addresses).into_iter().flatten();
         let reachable = self.found.iter().filter(|service| addresses(service).next().is_some());
         let Some(best) = reachable.map(|service| service.priority).min() else { return Vec::new() };
-        let best: Vec<_> = self.found.iter().filter(|service| service.priority == best).collect();
-        let heaviest = best.iter().map(|service| service.weight).max().unwrap_or(0);
-        let of = |service: &&Service| {
-            let (port, weight) = (service.port, share(service.weight, heaviest));
-            addresses(service).map(move |address| backend(address, port, weight)).collect::<Vec<_>>()
+        let is_backup = |service: &Service| service.priority != best;
+        let heaviest = [false, true].map(|backup| {
+            let alike = self.found.iter().filter(|service| is_backup(service) == backup);
+            alike.map(|service| service.weight).max().unwrap_or(0)
+        });
+        let of = |service: &Service| {
+            let backup = is_backup(service);
+            let (port, weight) = (service.port, share(service.weight, heaviest[usize::from(backup)]));
+            let backend = move |address| config::Backend { backup, ..backend(address, port, weight) };
+            addresses(service).map(backend).collect::<Vec<_>>()
         };
-        best.iter().flat_map(of).collect()
+        self.found.iter().flat_map(of).collect()
     }
 }
 

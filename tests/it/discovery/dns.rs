@@ -230,7 +230,7 @@ async fn a_long_answer_comes_over_tcp_and_is_bounded() {
     two_more(&proxy, "too_many").await;
     two_more(&proxy, "unchanged").await;
     assert_eq!(proxy.metric(&answers("changed")).await, 1.0);
-    let told = proxy.record("discovery: what was found last stays in force").await;
+    let told = proxy.record("discovery: the others are left out").await;
     assert_eq!(told["detail"], "200 backends are named, more than the 150 of backends_max");
 }
 

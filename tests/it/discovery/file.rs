@@ -11,7 +11,7 @@ use crate::health::{ONCE, PASSES, probed, probes, up};
 use crate::kit::{Backend, Proxy, Reloaded, plain, within};
 
 /// The text of a list.
-fn list(backends: &[SocketAddr]) -> String {
+pub fn list(backends: &[SocketAddr]) -> String {
     let entries: Vec<String> = backends.iter().map(|address| format!("\"{address}\"")).collect();
     format!("backends = [{}]\n", entries.join(", "))
 }
@@ -21,14 +21,14 @@ fn path(proxy: &Proxy) -> PathBuf {
 }
 
 /// Renames a new list over the old one.
-fn write(proxy: &Proxy, text: &str) {
+pub fn write(proxy: &Proxy, text: &str) {
     let new = proxy.folder.path().join("list.toml.new");
     fs::write(&new, text).expect("a writable folder");
     fs::rename(new, path(proxy)).expect("a writable folder");
 }
 
 /// Starts longhaul on a list, and waits for the first look at it.
-async fn start(keys: &str, pool: &str, text: &str) -> Proxy {
+pub async fn start(keys: &str, pool: &str, text: &str) -> Proxy {
     let proxy = start_arranged(keys, pool, |folder| {
         fs::write(folder.join("list.toml"), text).expect("a writable folder");
     })

@@ -7,7 +7,7 @@ use hickory_proto::rr::RecordType::{A, SRV};
 use tokio::net::TcpListener;
 
 use super::{REMOVED, answers, backends, config, echoes, load, one_each, open};
-use crate::kit::{Backend, Dns, NOTHING, Pki, Proxy, Says, Tls, pool_tls, within};
+use crate::kit::{Backend, Dns, NOTHING, Pki, Proxy, Says, Tls, connect_errors, pool_tls, refusing, within};
 
 /// What is looked up.
 const NAME: &str = "_ws._tcp.chat.test";
@@ -57,18 +57,19 @@ async fn ports_and_weights_are_those_of_the_records() {
     assert_eq!(proxy.metric(&loads[2]).await, 1.0);
 }
 
-/// Of priorities the best serves; when none of its targets has an address any more, it keeps those that it had. When it is
-/// not named any more, the next one serves.
+/// The best priority serves that has an address; when none of its targets has one any more, it keeps those that it had. When
+/// it is not named any more, another one serves.
 #[tokio::test]
-async fn the_best_priority_serves_and_the_next_one_when_it_is_gone() {
+async fn the_best_priority_serves_and_another_one_when_it_is_gone() {
     let (_backends, [best, next, last]) = echoes(["best", "next", "last"]).await;
     let dns = server(&[(1, 1, best), (2, 1, next), (3, 1, last)]).await;
     // Of this one nothing was ever known.
     dns.set_both("0.test", &Says::Fails(ResponseCode::NXDomain));
     let proxy = Proxy::start(&config(&words(&dns, ", removal_grace = \"1h\""), "")).await;
-    proxy.wait_metric(&backends("named"), 1.0).await;
+    proxy.wait_metric(&backends("named"), 2.0).await;
     let (mut tunnel, name_of) = open(&proxy).await;
     assert_eq!(name_of, "next");
+    assert_eq!(open(&proxy).await.1, "next");
     dns.addresses("0.test", 0, &[HERE]);
     proxy.wait_metric(&answers("changed"), 2.0).await;
     assert_eq!(open(&proxy).await.1, "best");
@@ -81,6 +82,50 @@ async fn the_best_priority_serves_and_the_next_one_when_it_is_gone() {
     proxy.wait_metric(&answers("changed"), 3.0).await;
     assert_eq!(open(&proxy).await.1, "last");
     tunnel.round_trip("still here").await;
+}
+
+/// Whoever cannot be reached at the best priority is served by another one, with the same request.
+#[tokio::test]
+async fn other_priorities_stand_by() {
+    let (_backends, [best, standby]) = echoes(["best", "standby"]).await;
+    let (_nobody, nobody) = refusing();
+    let dns = server(&[(1, 1, nobody), (2, 7, standby)]).await;
+    let proxy = Proxy::start(&config(&words(&dns, ""), "")).await;
+    proxy.wait_metric(&backends("named"), 2.0).await;
+    assert_eq!(open(&proxy).await.1, "standby");
+    assert_eq!(proxy.metric(&connect_errors(nobody, "refused")).await, 1.0);
+
+    name(&dns, &[(1, 1, best), (2, 7, standby)]);
+    proxy.wait_metric(&answers("changed"), 2.0).await;
+    let mut tunnels = Vec::new();
+    for _ in 0..4 {
+        let (socket, name) = open(&proxy).await;
+        assert_eq!(name, "best");
+        tunnels.push(socket);
+    }
+    // It is a backup no longer, and has one tunnel already.
+    name(&dns, &[(2, 1, best), (2, 1, standby)]);
+    proxy.wait_metric(&answers("changed"), 3.0).await;
+    assert_eq!(open(&proxy).await.1, "standby");
+}
+
+/// The bound on backends leaves out those that stand by first.
+#[tokio::test]
+async fn of_too_many_backups_are_left_out() {
+    let (_backends, addresses) = echoes(["a", "b", "c", "d"]).await;
+    let (mut low, mut high) = (addresses, addresses);
+    low.sort();
+    high.sort();
+    high.reverse();
+    // In whichever order their addresses come.
+    for [best, next, ..] in [low, high] {
+        let dns = server(&[(1, 1, best), (2, 1, next)]).await;
+        let proxy = Proxy::start(&config(&words(&dns, ", backends_max = 1"), "")).await;
+        proxy.wait_metric_in(&answers("too_many"), 1.0..).await;
+        proxy.wait_metric(&backends("named"), 1.0).await;
+        let (_socket, _) = open(&proxy).await;
+        assert_eq!(proxy.metric(&load(best)).await, 1.0);
+    }
 }
 
 #[tokio::test]
