@@ -56,6 +56,9 @@
 //! its state, which is what the file says until an operator orders another (`supervisor::states`). Balancers by load give
 //! those that have just become available a share that grows ([`upstream::balance`]).
 //!
+//! Where backends may carry so many tunnels and not more, a tunnel has a seat ([`upstream::backend::Seat`]), and handshakes
+//! that find none wait in the line of their pool ([`upstream::queue`]), which outlives generations as backends do.
+//!
 //! # Threads
 //! A worker is a thread with a current-thread runtime; a tunnel lives and dies on one worker, so its bytes cross no
 //! core. Every listener has one socket and one accepting loop (`listen::admit`), which hands each connection to the
@@ -190,6 +193,8 @@
 //! | answers to a client's PINGs and SETTINGS | 1,000 at once, then 100 a second | the connection is cut |
 //! | an HTTP/2 head over `limits.head_bytes_max` | eight times that; 5 CONTINUATION frames, or a quarter more than it needs | the connection is cut |
 //! | empty DATA frames | 100 in a connection's life | the connection is cut |
+//! | tunnels of a backend | `max_tunnels`, if there is one | handshakes wait in line |
+//! | handshakes in that line | `queue.waiting_max`, each `queue.timeout` | 503 |
 //! | connections to backends for one request | 4, each `connect_timeout`, TLS included | 502, 504 |
 //! | idle connections to a backend | `keepalive.idle_max`, `timeout` and `age_max`; together what the descriptors leave | they are closed |
 //! | a backend's answer | `handshake_timeout`, `response_timeout` | 504 |

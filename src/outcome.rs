@@ -71,6 +71,10 @@ pub enum Refusal {
     NoBackend,
     /// Discovery has not found any backend of the pool yet.
     NoBackendYet,
+    /// Every backend of the pool carries its `max_tunnels`, and as many wait as its `queue.waiting_max` allows.
+    QueueFull,
+    /// Every backend of the pool carried its `max_tunnels` for its `queue.timeout`.
+    QueueTimeout,
     /// A backend could not be reached.
     Unreachable(ConnectError),
     /// A backend accepted and then said nothing until the deadline.
@@ -148,9 +152,12 @@ impl Refusal {
             Refusal::Protocol => StatusCode::NOT_IMPLEMENTED,
             Refusal::NoRoute | Refusal::NoWebSocket => StatusCode::NOT_FOUND,
             Refusal::Origin => StatusCode::FORBIDDEN,
-            Refusal::TunnelLimit | Refusal::HandshakeLimit | Refusal::NoBackend | Refusal::NoBackendYet => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Refusal::TunnelLimit
+            | Refusal::HandshakeLimit
+            | Refusal::NoBackend
+            | Refusal::NoBackendYet
+            | Refusal::QueueFull
+            | Refusal::QueueTimeout => StatusCode::SERVICE_UNAVAILABLE,
             Refusal::BackendTimeout
             | Refusal::Unreachable(ConnectError::Timeout | ConnectError::TlsTimeout) => {
                 StatusCode::GATEWAY_TIMEOUT
@@ -183,6 +190,8 @@ impl Refusal {
             Refusal::HandshakeLimit => "handshake_limit",
             Refusal::NoBackend => "no_backend",
             Refusal::NoBackendYet => "no_backend_yet",
+            Refusal::QueueFull => "queue_full",
+            Refusal::QueueTimeout => "queue_timeout",
             Refusal::Unreachable(ConnectError::Refused) => "backend_refused",
             Refusal::Unreachable(ConnectError::Timeout) => "backend_connect_timeout",
             Refusal::Unreachable(ConnectError::Unreachable) => "backend_unreachable",
@@ -214,7 +223,7 @@ impl Refusal {
     /// Seconds after which it may pay to ask again.
     pub fn retry_after_seconds(&self) -> Option<u32> {
         match self {
-            Refusal::TunnelLimit => Some(5),
+            Refusal::TunnelLimit | Refusal::QueueFull | Refusal::QueueTimeout => Some(5),
             Refusal::HandshakeLimit | Refusal::NoBackend | Refusal::NoBackendYet => Some(2),
             _ => None,
         }
@@ -246,6 +255,9 @@ impl fmt::Display for Refusal {
             Refusal::HandshakeLimit => f.write_str("too many connections are being opened; try again later"),
             Refusal::NoBackend | Refusal::NoBackendYet => {
                 f.write_str("no server is available; try again later")
+            }
+            Refusal::QueueFull | Refusal::QueueTimeout => {
+                f.write_str("all servers are busy; try again later")
             }
             Refusal::Unreachable(ConnectError::Timeout | ConnectError::TlsTimeout) => {
                 f.write_str("the server did not accept the connection in time")

@@ -52,6 +52,8 @@ fn describe(pool: &str, member: &Member) -> Value {
         "backup": member.backup,
         "weight": member.weight,
         "tunnels": backend.load(),
+        "max_tunnels": backend.seats_max(),
+        "free": backend.seats_free(),
     })
 }
 

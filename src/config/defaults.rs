@@ -109,6 +109,10 @@ pub const TTL_MAX: Duration = Duration::from_secs(5 * 60);
 pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 /// `pools.NAME.discovery.removal_grace`: time for a list to be corrected before anybody is cut off.
 pub const REMOVAL_GRACE: Option<Duration> = Some(Duration::from_secs(10 * 60));
+/// `pools.NAME.queue.waiting_max`: a crowd that comes back at once is served in turn, a flood is not kept.
+pub const WAITING_MAX: usize = 1_000;
+/// `pools.NAME.queue.timeout`: as long as people wait, and half of what clients commonly give a handshake.
+pub const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 /// `pools.NAME.tls.verify`
 pub const VERIFY: Verify = Verify::Full;
 /// `pools.NAME.keepalive.idle_max`: no more than what was in use a moment ago, and a bound for the moment after a crowd.

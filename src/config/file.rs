@@ -301,6 +301,10 @@ words! {
         optional backends: List<BackendWords, 1>,
         /// Who names the backends, where `backends` is absent.
         optional discovery: DiscoveryWords,
+        /// Tunnels and handshakes at once to each backend without a number of its own, 1 to 100,000,000; absent: any.
+        optional max_tunnels: Number<1, 100_000_000>,
+        /// How clients wait while all backends carry their `max_tunnels`; absent: as its keys' defaults say.
+        optional queue: QueueWords,
         /// TLS towards the backends; absent: plain text.
         optional tls: PoolTlsWords,
         /// The PROXY header that tells backends of the client, `"v1"` or `"v2"`; absent: none is sent.
@@ -361,6 +365,18 @@ words! {
         optional state: State,
         /// Whether it is used only while no other one is up; default false.
         optional backup: bool,
+        /// Tunnels and handshakes at once, 1 to 100,000,000; absent: as the pool says.
+        optional max_tunnels: Number<1, 100_000_000>,
+    }
+}
+
+words! {
+    /// `pools.NAME.queue`
+    struct QueueWords = "`pools.NAME.queue`" {
+        /// How many WebSocket handshakes may wait, 0 to 1,000,000; default 1000.
+        optional waiting_max: Number<0, 1_000_000>,
+        /// How long one may wait, up to 7d; default 5s.
+        optional timeout: Timeout,
     }
 }
 

@@ -61,7 +61,7 @@ pub use discovery::Discovery;
 pub use ejection::Ejection;
 pub use health::{BodyMatch, Health, HealthKind, HttpProbe, OnDown, ProbeTarget, Statuses, WebSocketProbe};
 pub use pattern::{Case, PATTERNS_MAX, Pattern};
-pub use pool::{Backend, BackendAddress, Keepalive, Pool, State};
+pub use pool::{Backend, BackendAddress, Keepalive, Pool, Queue, State};
 pub use problem::{Place, Problem, Problems, Severity, Sources};
 pub use route::{HostMatch, Match, OriginMatch, PathMatch, Route};
 pub use template::{Part, Template, Variable};

@@ -30,6 +30,10 @@ pub struct Pool {
     pub health: Option<Health>,
     /// `None` never ejects one.
     pub ejection: Option<Ejection>,
+    /// Tunnels and WebSocket handshakes at once to each backend without a number of its own, from 1; `None` is any number.
+    pub max_tunnels: Option<usize>,
+    /// How clients wait while all backends carry their `max_tunnels`.
+    pub queue: Queue,
     /// From the first packet to an established connection, TLS included, for each backend tried.
     pub connect_timeout: Duration,
     /// From the request to the head of the answer of a WebSocket handshake, for each backend tried.
@@ -56,6 +60,17 @@ pub struct Backend {
     pub state: State,
     /// It is used only while no other one is up.
     pub backup: bool,
+    /// Tunnels and WebSocket handshakes at once, from 1; `None` is as the pool says.
+    pub max_tunnels: Option<usize>,
+}
+
+/// `pools.NAME.queue`: the line in front of a pool whose backends are full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// How many may wait; 0 turns everybody away.
+    pub waiting_max: usize,
+    /// For how long.
+    pub timeout: Duration,
 }
 
 /// Which tunnels a backend gets.

@@ -247,6 +247,11 @@ fn the_full_example_means_what_it_says() {
     assert_eq!(backends.iter().map(|backend| backend.weight).collect::<Vec<_>>(), [1, 1, 2]);
     let others = |backend: &Backend| (backend.state, backend.backup);
     assert!(backends.iter().all(|backend| others(backend) == (defaults::STATE, defaults::BACKUP)));
+    let bounds: Vec<_> = backends.iter().map(|backend| backend.max_tunnels).collect();
+    assert_eq!((config.pools["chat"].max_tunnels, bounds), (Some(10_000), vec![None, None, Some(20_000)]));
+    let queue = Queue { waiting_max: defaults::WAITING_MAX, timeout: defaults::QUEUE_TIMEOUT };
+    assert_eq!(config.pools["chat"].queue, queue);
+    assert_eq!((config.pools["site"].queue, config.pools["site"].backends[0].max_tunnels), (queue, None));
 
     let hash = Hash { key: HashKey::Query("room".to_owned()), load_max: defaults::LOAD_MAX };
     assert_eq!(config.pools["rooms"].balance, Balance::Hash(hash));

@@ -83,9 +83,9 @@ impl Account {
     }
 
     /// The request has a backend.
-    pub fn leased(&mut self, lease: &Lease) {
+    pub fn leased(&mut self, backend: &Arc<Backend>) {
         if let Some(facts) = &mut self.facts {
-            facts.backend = Some(lease.backend().clone());
+            facts.backend = Some(backend.clone());
         }
     }
 

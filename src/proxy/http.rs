@@ -49,7 +49,7 @@ pub async fn forward(
     let mut search = Search::begin(pool, wish, client, &snapshot.config.tcp, &plane.metrics);
     let (mut lease, mut connection) = request::connect(&mut search, limits).await?;
     let mut answer = loop {
-        account.leased(&lease);
+        account.leased(lease.backend());
         match outgoing.send(connection, pool.response_timeout).await {
             Ok(answer) => break answer,
             // A kept connection had died. On a new one there is no other time.
@@ -59,7 +59,7 @@ pub async fn forward(
         pool.metrics.resent.increment();
         (lease, connection) = request::connect_anew(&mut search, lease, limits).await?;
     };
-    pool.members.remind(wish, &lease, answer.response.headers_mut());
+    pool.members.remind(wish, lease.backend(), answer.response.headers_mut());
     relay(answer.response, route, lease, answer.connection, account)
 }
 

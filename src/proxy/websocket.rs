@@ -29,7 +29,7 @@ use crate::state::{Route, Snapshot};
 use crate::telemetry::registry::GaugeGuard;
 use crate::tunnel::sessions::Session;
 use crate::tunnel::splice::{Leg, Splice};
-use crate::upstream::backend::Lease;
+use crate::upstream::backend::Seat;
 use crate::upstream::ejection;
 use crate::upstream::handshake::{Reply, Switched, offer};
 use crate::upstream::retry::Search;
@@ -65,15 +65,15 @@ pub async fn open(
     let (pool, wish) = snapshot.serving(route, &handshake.head, account.client())?;
     account.goes_to(pool);
     let mut search = Search::begin(pool, wish, &client, &snapshot.config.tcp, &plane.metrics);
-    let (lease, stream) = search.connect().await?;
-    account.leased(&lease);
+    let (seat, stream) = search.connect().await?;
+    account.leased(seat.backend());
     handshake.head.method = Method::GET;
     handshake.offer.write(&mut handshake.head.headers);
     let request = Request::from_parts(handshake.head, Empty::new());
     let deadline = pool.handshake_timeout;
     let is_http2 = handshake.version == Version::HTTP_2;
     let reply = offer(stream, &snapshot.config.limits, request, &handshake.offer, deadline).await;
-    ejection::answered(pool, lease.backend(), &reply, &plane.metrics);
+    ejection::answered(pool, seat.backend(), &reply, &plane.metrics);
     let switched = match reply? {
         Reply::Switched(switched) => switched,
         // Over HTTP/2 any 2xx would tell the client that the tunnel is open (RFC 9110 9.3.6).
@@ -81,16 +81,16 @@ pub async fn open(
             return Err(Refusal::Answer(AnswerError::NotWebSocket));
         }
         Reply::Declined(mut response) => {
-            pool.members.remind(wish, &lease, response.headers_mut());
-            return plain::relay(response, route, lease, None, account);
+            pool.members.remind(wish, seat.backend(), response.headers_mut());
+            return plain::relay(response, route, seat.leave(), None, account);
         }
     };
     let Switched { stream, early, answer, mut head } = switched;
-    pool.members.remind(wish, &lease, &mut head.headers);
+    pool.members.remind(wish, seat.backend(), &mut head.headers);
     switch.set(Beginning {
         backend: Leg { stream, early, scanner: scanner(Side::Backend, &answer) },
         answer,
-        lease,
+        seat,
         permit: handshake.permit,
         caller: handshake.caller,
         account: account.hand_over(),
@@ -159,7 +159,7 @@ impl Switch {
 pub struct Beginning {
     backend: Leg,
     answer: Answer,
-    lease: Lease,
+    seat: Seat,
     permit: Permit,
     caller: Arc<Caller>,
     account: Account,
@@ -178,7 +178,7 @@ impl Beginning {
             self.account.id(),
             self.account.client().address(),
             terms.route.clone(),
-            self.lease.backend().label.clone(),
+            self.seat.backend().label.clone(),
             self.answer.subprotocol.map(String::into_boxed_str),
             self.account.http(),
         );
@@ -187,7 +187,7 @@ impl Beginning {
         let registration = self.plane.sessions.register(session);
         tokio::spawn(Tunnel {
             splice: Splice::new(client, self.backend, terms, registration),
-            lease: self.lease,
+            seat: self.seat,
             _permit: self.permit,
             _active: active,
             _presence: self.caller.presence.clone(),
@@ -200,7 +200,7 @@ impl Beginning {
 /// A live tunnel: the splice, and what it holds until its end.
 struct Tunnel {
     splice: Splice,
-    lease: Lease,
+    seat: Seat,
     _permit: Permit,
     _active: GaugeGuard,
     _presence: Arc<Presence>,
@@ -211,7 +211,7 @@ struct Tunnel {
 impl Tunnel {
     /// What its end says of the backend.
     fn judge(&self, ending: Ending) {
-        let (backend, opened) = (self.lease.backend(), self.splice.session().opened);
+        let (backend, opened) = (self.seat.backend(), self.splice.session().opened);
         match self.splice.backend_died(ending) {
             None => backend.conduct.tunnel_lived(opened.into_std()),
             // By the rules of today: those of its opening may be days old.

@@ -9,11 +9,13 @@ use crate::net::tls::clients::Rules;
 use crate::net::tls::secrets::Secrets;
 use crate::net::tls::tickets::Tickets;
 use crate::upstream::backend::{Backend, Health};
+use crate::upstream::queue::Queue;
 
 /// All that any generation or tunnel still holds.
 #[derive(Default)]
 pub struct Registry {
     backends: Mutex<HashMap<Key, Weak<Backend>>>,
+    queues: Mutex<HashMap<Arc<str>, Weak<Queue>>>,
     tickets: Mutex<HashMap<Arc<str>, (Rules, Tickets)>>,
     secrets: OnceLock<Option<Secrets>>,
 }
@@ -35,12 +37,24 @@ impl Registry {
         if let Some(backend) = slot.upgrade() {
             return backend;
         }
-        let backend = Arc::new(Backend::new(pool.clone(), address.clone(), initial));
+        let backend = Backend::new(pool.clone(), address.clone(), initial);
+        let backend = Arc::new(backend.with_queue(self.queue(pool)));
         if !first {
             backend.standing.arrive();
         }
         *slot = Arc::downgrade(&backend);
         backend
+    }
+
+    /// The line of those who wait for a backend of `pool`: the same one as long as there is a backend or a pool of it.
+    pub fn queue(&self, pool: &Arc<str>) -> Arc<Queue> {
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = queues.entry(pool.clone()).or_default();
+        slot.upgrade().unwrap_or_else(|| {
+            let queue = Arc::new(Queue::default());
+            *slot = Arc::downgrade(&queue);
+            queue
+        })
     }
 
     /// The ticket keys of the listener `name`: the same ones for as long as there is a listener of that name that demands
@@ -74,6 +88,8 @@ impl Registry {
     pub fn backends(&self) -> Vec<Arc<Backend>> {
         let mut backends = self.backends.lock().unwrap_or_else(PoisonError::into_inner);
         backends.retain(|_, weak| weak.strong_count() > 0);
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        queues.retain(|_, weak| weak.strong_count() > 0);
         let mut live: Vec<_> = backends.values().filter_map(Weak::upgrade).collect();
         live.sort_by(|a, b| (&a.pool, &a.address).cmp(&(&b.pool, &b.address)));
         live

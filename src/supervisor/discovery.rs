@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch as channel};
 use tokio::task::{AbortHandle, JoinSet, spawn_blocking};
 
 use super::leaving::Leaving;
-use super::{Supervisor, idle, watch};
+use super::{Supervisor, idle, states, watch};
 use crate::config::discovery::Source;
 use crate::config::{self, Watched};
 use crate::state::Snapshot;
@@ -233,6 +233,8 @@ impl Supervisor {
             Ok(None) => return self.plane.metrics.discovered(&pool, false),
             Err(error) => return tracing::error!(%pool, error, "what was found cannot be used"),
         };
+        // Ahead of the first request, that a new backend may be full for.
+        states::settle(&next);
         self.plane.snapshot.store(next.clone());
         idle::leave(&self.workers, &self.discovery.note_change(&previous, &next).into());
         self.probes.update(&next, unready);

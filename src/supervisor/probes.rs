@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
+use super::states;
 use crate::config::{BackendAddress, State};
 use crate::state::Snapshot;
 use crate::telemetry::Metrics;
@@ -95,9 +96,7 @@ impl Probes {
 
     /// Before, it brings the states of all backends in line with the configuration: who is disabled is not probed.
     fn start_and_stop(&mut self, snapshot: &Snapshot, unprobed: &mpsc::Sender<()>) {
-        for member in snapshot.pools.iter().flat_map(|pool| pool.members.all()) {
-            member.backend.configure(member.state);
-        }
+        states::settle(snapshot);
         let mut before = std::mem::take(&mut self.watched);
         let config = &snapshot.config;
         for pool in snapshot.pools.iter() {

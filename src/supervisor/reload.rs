@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
-use super::{Supervisor, idle, limits};
+use super::{Supervisor, idle, limits, states};
 use crate::config::diff::Change;
 use crate::config::{Config, Place, Problems, Watched};
 use crate::state::action::Action;
@@ -110,6 +110,8 @@ impl Supervisor {
         }
         let generation = snapshot.generation;
         let snapshot = Arc::new(snapshot);
+        // Ahead of the first request, that a new backend may be full for.
+        states::settle(&snapshot);
         self.plane.snapshot.store(snapshot.clone());
         if let Err(error) = self.listeners.open(bound, &self.plane, &self.connections, &self.workers) {
             tracing::error!(%error, "a new listener cannot be served");

@@ -63,6 +63,12 @@ pub fn register(sources: Sources, workers: &[Worker]) {
             let (health, probe) = (backend.health().label(), backend.probe_duration());
             samples.health(&backend.pool, &backend.label, health, probe);
             samples.ejected(&backend.pool, &backend.label, backend.is_ejected());
+            if let Some((max, free)) = backend.seats_max().zip(backend.seats_free()) {
+                samples.backend_seats(&backend.pool, &backend.label, max, free);
+            }
+        }
+        for pool in snapshot.pools.iter().filter(|pool| pool.members.is_limited()) {
+            samples.waiting(&pool.name, pool.queue.waiting());
         }
     });
 }

@@ -1,7 +1,20 @@
-//! States of backends that an operator orders while the process runs.
+//! States of backends, and how much they may carry: by the configuration, and by orders while the process runs.
 
 use super::Supervisor;
+use crate::state::Snapshot;
 use crate::state::orders::StateOrder;
+
+/// Brings the states and bounds of all backends in line with the configuration; who waits for a seat looks there from now
+/// on.
+pub(super) fn settle(snapshot: &Snapshot) {
+    for pool in snapshot.pools.iter() {
+        for member in pool.members.all() {
+            member.backend.configure(member.state);
+            member.backend.set_seats_max(member.seats_max);
+        }
+        pool.queue.renew(pool);
+    }
+}
 
 impl Supervisor {
     /// Puts a backend into a state; its probes start or stop with it.

@@ -121,6 +121,14 @@ families! {
         "Always 1; the label tells which tunnels a backend gets: active, draining or disabled.";
     BACKEND_TUNNELS = Kind::Gauge, "longhaul_backend_tunnels" ["pool", "backend"]
         "What a backend carries: tunnels, handshakes and requests in flight.";
+    BACKEND_TUNNELS_MAX = Kind::Gauge, "longhaul_backend_tunnels_max" ["pool", "backend"]
+        "How many tunnels and WebSocket handshakes a backend may carry, where it has a bound.";
+    BACKEND_TUNNELS_FREE = Kind::Gauge, "longhaul_backend_tunnels_free" ["pool", "backend"]
+        "How many more of them a backend may carry, where it has a bound.";
+    POOL_WAITING = Kind::Gauge, "longhaul_pool_waiting" ["pool"]
+        "WebSocket handshakes that wait for a backend that may carry one more.";
+    POOL_WAITS = Kind::Counter, "longhaul_pool_waits_total" ["pool"]
+        "WebSocket handshakes that found all backends full: those that waited, and those that found no room to wait.";
     BACKEND_IDLE = Kind::Gauge, "longhaul_backend_idle_connections" ["pool", "backend"]
         "Connections to a backend that are kept for further plain requests.";
     BACKEND_CONNECTIONS = Kind::Counter, "longhaul_backend_connections_total" ["pool", "result"]
@@ -215,6 +223,8 @@ pub struct PoolMetrics {
     pub reused: Counter,
     /// Requests that such a connection had died under, and that were sent again.
     pub resent: Counter,
+    /// Handshakes that found all backends full.
+    pub waited: Counter,
 }
 
 impl RouteMetrics {
@@ -294,6 +304,7 @@ impl Metrics {
             opened: self.registry.counter(&BACKEND_CONNECTIONS, &[name, "opened"]),
             reused: self.registry.counter(&BACKEND_CONNECTIONS, &[name, "reused"]),
             resent: self.registry.counter(&BACKEND_RESENDS, &[name]),
+            waited: self.registry.counter(&POOL_WAITS, &[name]),
         }
     }
 
@@ -431,6 +442,17 @@ impl Samples {
         self.push(&BACKEND_UP, &[pool, backend], f64::from(u8::from(up)));
         self.push(&BACKEND_TUNNELS, &[pool, backend], load as f64);
         self.push(&BACKEND_IDLE, &[pool, backend], idle as f64);
+    }
+
+    /// How many tunnels a backend may carry, and how many more than it does.
+    pub fn backend_seats(&mut self, pool: &str, backend: &str, max: usize, free: usize) {
+        self.push(&BACKEND_TUNNELS_MAX, &[pool, backend], max as f64);
+        self.push(&BACKEND_TUNNELS_FREE, &[pool, backend], free as f64);
+    }
+
+    /// How many handshakes wait for a backend of a pool.
+    pub fn waiting(&mut self, pool: &str, waiting: usize) {
+        self.push(&POOL_WAITING, &[pool], waiting as f64);
     }
 
     /// Which tunnels a backend gets.

@@ -1,11 +1,13 @@
 //! One backend: its identity, its health and what it carries. It outlives configurations; counts and health are atomics
 //! that all workers share, because a choice must know the load that all of them put on it.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::ejection::Conduct;
+use super::queue::Queue;
 pub use super::standing::Health;
 use super::standing::Standing;
 use crate::config::{BackendAddress, State};
@@ -24,6 +26,11 @@ pub struct Backend {
     /// The address as metrics and logs show it.
     pub label: Arc<str>,
     load: AtomicUsize,
+    /// Seats that are taken: tunnels and WebSocket handshakes, a part of the load.
+    seats: AtomicUsize,
+    seats_max: AtomicUsize,
+    /// Where those wait who find no seat.
+    pub queue: Arc<Queue>,
     /// Connections that are kept for further requests and carry none: no load.
     pub idle: Count,
     /// Its health, its state, and since when it can be chosen.
@@ -49,7 +56,7 @@ struct Wanted {
 }
 
 impl Backend {
-    /// A backend that carries nothing.
+    /// A backend that carries nothing, and may carry any number of tunnels.
     pub fn new(pool: Arc<str>, address: BackendAddress, health: Health) -> Backend {
         let label = Arc::from(address.to_string());
         let wanted = Mutex::new(Wanted { configured: State::Active, ordered: None });
@@ -58,6 +65,9 @@ impl Backend {
             address,
             label,
             load: AtomicUsize::new(0),
+            seats: AtomicUsize::new(0),
+            seats_max: AtomicUsize::new(usize::MAX),
+            queue: Arc::default(),
             idle: Count::default(),
             standing: Standing::new(health),
             wanted,
@@ -68,9 +78,35 @@ impl Backend {
         }
     }
 
+    /// The same, with the line of its pool.
+    pub fn with_queue(self, queue: Arc<Queue>) -> Backend {
+        Backend { queue, ..self }
+    }
+
     /// Open tunnels, handshakes and requests in flight, over all workers.
     pub fn load(&self) -> usize {
         self.load.load(Relaxed)
+    }
+
+    /// Whether it may carry one more tunnel.
+    pub fn has_seat(&self) -> bool {
+        self.seats.load(SeqCst) < self.seats_max.load(SeqCst)
+    }
+
+    /// How many tunnels and WebSocket handshakes it may carry; `None` is any number.
+    pub fn seats_max(&self) -> Option<usize> {
+        Some(self.seats_max.load(SeqCst)).filter(|max| *max < usize::MAX)
+    }
+
+    /// How many more of them it may carry; `None` is any number.
+    pub fn seats_free(&self) -> Option<usize> {
+        self.seats_max().map(|max| max.saturating_sub(self.seats.load(SeqCst)))
+    }
+
+    /// Sets how many it may carry; `None` is any number. What it carries beyond that stays.
+    pub fn set_seats_max(&self, max: Option<usize>) {
+        self.seats_max.store(max.unwrap_or(usize::MAX), SeqCst);
+        self.queue.wake();
     }
 
     /// What is known of its health.
@@ -112,7 +148,11 @@ impl Backend {
 
     /// Sets the health; returns what it was.
     pub fn set_health(&self, health: Health) -> Health {
-        self.standing.set_health(health)
+        let before = self.standing.set_health(health);
+        if before != health {
+            self.queue.wake();
+        }
+        before
     }
 
     /// Tells it the state that the configuration gives it. Where that is another than before, it ends an order.
@@ -122,6 +162,7 @@ impl Backend {
             *wanted = Wanted { configured: state, ordered: None };
         }
         self.standing.set_state(wanted.ordered.unwrap_or(state));
+        self.queue.wake();
     }
 
     /// Orders a state, or `None`: the one of the configuration. Returns the one that it has now.
@@ -130,6 +171,7 @@ impl Backend {
         wanted.ordered = state;
         let state = state.unwrap_or(wanted.configured);
         self.standing.set_state(state);
+        self.queue.wake();
         state
     }
 
@@ -181,5 +223,40 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.backend.load.fetch_sub(1, Relaxed);
+    }
+}
+
+/// A seat at a backend: one of the tunnels that it may carry, and the lease for it, for as long as it is held.
+#[derive(Debug)]
+pub struct Seat {
+    lease: Lease,
+}
+
+impl Seat {
+    /// One seat more at the backend of `lease`; `None` when all are taken.
+    pub fn take(lease: Lease) -> Option<Seat> {
+        let backend = lease.backend();
+        let max = backend.seats_max.load(SeqCst);
+        let more = |seats| (seats < max).then_some(seats + 1);
+        backend.seats.fetch_update(SeqCst, SeqCst, more).ok()?;
+        Some(Seat { lease })
+    }
+
+    /// The backend.
+    pub fn backend(&self) -> &Arc<Backend> {
+        self.lease.backend()
+    }
+
+    /// The lease alone, where no tunnel comes of it: an answer other than 101 takes no seat.
+    pub fn leave(self) -> Lease {
+        Lease::new(self.backend().clone())
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let backend = self.backend();
+        backend.seats.fetch_sub(1, SeqCst);
+        backend.queue.wake();
     }
 }

@@ -8,6 +8,7 @@ pub mod handshake;
 pub mod health;
 pub mod members;
 pub mod pool;
+pub mod queue;
 pub mod request;
 pub mod retry;
 pub mod reuse;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::members::Members;
+use super::queue::Queue;
 use crate::config::{self, Keepalive};
 use crate::net::tls::connect::Connector;
 use crate::net::tls::secrets::Secrets;
@@ -31,6 +32,10 @@ pub struct Pool {
     pub health: Option<config::Health>,
     /// When requests that fail take a member out; `None` never.
     pub ejection: Option<config::Ejection>,
+    /// Where WebSocket handshakes wait while all backends are full.
+    pub queue: Arc<Queue>,
+    /// How many may wait there, and for how long.
+    pub queue_bounds: config::Queue,
     /// For each connection.
     pub connect_timeout: Duration,
     /// For the head of the answer to a WebSocket handshake.
@@ -42,6 +47,11 @@ pub struct Pool {
 }
 
 impl Pool {
+    /// Whether the backends of `other` are reached in the same way.
+    pub fn is_reached_as(&self, other: &Pool) -> bool {
+        self.speaks(other.tls.as_ref()) && self.proxy_protocol == other.proxy_protocol
+    }
+
     /// Whether its backends are spoken to by these means; `None` is plain text.
     pub fn speaks(&self, tls: Option<&Connector>) -> bool {
         match (&self.tls, tls) {

@@ -70,7 +70,7 @@ pub async fn connect_anew(
     limits: &Limits,
 ) -> Result<(Lease, Box<Connection>), Refusal> {
     let stream = loop {
-        match search.dial(&lease).await? {
+        match search.dial(lease.backend()).await? {
             Some(stream) => break stream,
             None => lease = search.pick()?,
         }

@@ -1,8 +1,12 @@
 //! Reaching a backend, and another one when that fails before the backend can have acted on anything.
 
-use super::backend::{Backend, Lease};
+use std::sync::Arc;
+
+use tokio::time::timeout;
+
+use super::backend::{Backend, Lease, Seat};
 use super::ejection;
-use super::members::{Tried, Wish};
+use super::members::{Lack, Tried, Wish};
 use super::pool::Pool;
 use crate::config::Tcp;
 use crate::net::dial::{self, DialError, Way};
@@ -39,20 +43,64 @@ impl<'a> Search<'a> {
         Search { pool, wish, way, metrics, tried: Tried::default(), failure }
     }
 
-    /// A connection to a backend, and the lease on it.
+    /// A connection to a backend for a tunnel, and the seat there.
     ///
     /// # Errors
-    /// As [`Search::pick`] and [`Search::dial`].
-    pub async fn connect(&mut self) -> Result<(Lease, Stream), Refusal> {
+    /// As [`Search::seat`] and [`Search::dial`].
+    pub async fn connect(&mut self) -> Result<(Seat, Stream), Refusal> {
         loop {
-            let lease = self.pick()?;
-            if let Some(stream) = self.dial(&lease).await? {
-                return Ok((lease, stream));
+            let seat = self.seat().await?;
+            if let Some(stream) = self.dial(seat.backend()).await? {
+                return Ok((seat, stream));
             }
         }
     }
 
-    /// The next backend to try.
+    /// A seat at the next backend to try, for which a request waits in line where all are full. Having tried one it goes
+    /// past the line, for it was in it before, and does not wait again.
+    ///
+    /// # Errors
+    /// As [`Search::pick`]; [`Refusal::QueueFull`] and [`Refusal::QueueTimeout`].
+    async fn seat(&mut self) -> Result<Seat, Refusal> {
+        let (members, is_new) = (&self.pool.members, self.tried.is_empty());
+        if !(is_new && members.is_limited() && self.pool.queue.waiting() > 0) {
+            match members.seat(self.wish, &mut self.tried) {
+                Ok(seat) => return Ok(seat),
+                Err(Lack::Seats) if is_new => {}
+                Err(_) => return Err(self.failure.clone()),
+            }
+        }
+        // Few wait, and all would have to make room for it.
+        Box::pin(self.wait()).await
+    }
+
+    async fn wait(&mut self) -> Result<Seat, Refusal> {
+        let (queue, bounds) = (self.pool.queue.clone(), self.pool.queue_bounds);
+        self.pool.metrics.waited.increment();
+        let found = queue.wait(bounds.waiting_max, || match self.look() {
+            Ok(seat) => Some(Ok(seat)),
+            Err(Lack::Seats) => None,
+            Err(Lack::Backends) => Some(Err(self.failure.clone())),
+        });
+        match timeout(bounds.timeout, found).await {
+            Ok(Some(found)) => found,
+            Ok(None) => Err(Refusal::QueueFull),
+            Err(_) => Err(Refusal::QueueTimeout),
+        }
+    }
+
+    /// Looks for a seat at those that are there now: while it waited, a reload may have added some.
+    fn look(&mut self) -> Result<Seat, Lack> {
+        match self.pool.queue.newest().filter(|newest| newest.is_reached_as(self.pool)) {
+            // Its cookie names a place among others.
+            Some(newest) if !std::ptr::eq(&*newest, self.pool) => {
+                newest.members.seat(Wish { key: self.wish.key, ..Wish::default() }, &mut Tried::default())
+            }
+            _ => self.pool.members.seat(self.wish, &mut self.tried),
+        }
+    }
+
+    /// The next backend to try for a plain request, which takes no seat and waits for none.
     ///
     /// # Errors
     /// When none is left, what the last one tried said; [`Refusal::NoBackend`] when none may be picked at all, and
@@ -65,8 +113,7 @@ impl<'a> Search<'a> {
     ///
     /// # Errors
     /// [`Refusal::Unreachable`] when no other one may.
-    pub async fn dial(&mut self, lease: &Lease) -> Result<Option<Stream>, Refusal> {
-        let backend = lease.backend();
+    pub async fn dial(&mut self, backend: &Arc<Backend>) -> Result<Option<Stream>, Refusal> {
         let error = match dial::connect(&backend.address, &self.way, self.pool.connect_timeout).await {
             Ok(stream) => {
                 backend.conduct.succeeded(Fault::Connect);
@@ -90,5 +137,65 @@ fn tell_log(backend: &Backend, DialError { error, detail }: &DialError) {
         tracing::warn!(%pool, backend = %address, error = error_label, detail, "cannot connect");
     } else {
         tracing::debug!(%pool, backend = %address, error = error_label, detail, "cannot connect");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::{self, Balance, Config};
+    use crate::upstream::balance::tests::members;
+    use crate::upstream::members::Members;
+
+    /// A pool of one backend that carries one tunnel.
+    fn pool(metrics: &Metrics) -> Pool {
+        let mut members = members(&[1]);
+        members[0].seats_max = Some(1);
+        members[0].backend.set_seats_max(Some(1));
+        let second = Duration::from_secs(1);
+        Pool {
+            name: Arc::from("p"),
+            backends: [].into(),
+            queue: members[0].backend.queue.clone(),
+            members: Members::new(&Balance::RoundRobin, members),
+            secrets: None,
+            tls: None,
+            proxy_protocol: None,
+            keepalive: None,
+            health: None,
+            ejection: None,
+            queue_bounds: config::Queue { waiting_max: 9, timeout: second },
+            connect_timeout: second,
+            handshake_timeout: second,
+            response_timeout: second,
+            metrics: metrics.pool("p"),
+        }
+    }
+
+    #[tokio::test]
+    async fn who_comes_while_others_wait_does_not_go_past_them() {
+        let text = "[[listeners]]\nname = \"l\"\naddress = \"127.0.0.1:1\"\n[[routes]]\nname = \"r\"\npool = \"p\"\n\
+                    [pools.p]\nbackends = [\"a:1\"]\n";
+        let config = Config::parse("a.toml", text, Path::new("/")).unwrap_or_else(|all| panic!("{all}"));
+        let metrics = Metrics::new(1);
+        let (pool, client) = (pool(&metrics), Header::Unknown);
+        let search = || Search::begin(&pool, Wish::default(), &client, &config.tcp, &metrics);
+        let [mut first, mut second, mut third] = [search(), search(), search()];
+        let mut context = Context::from_waker(Waker::noop());
+        let Poll::Ready(Ok(seat)) = pin!(first.seat()).as_mut().poll(&mut context) else {
+            panic!("it is free")
+        };
+        let mut waiting = pin!(second.seat());
+        assert!(waiting.as_mut().poll(&mut context).is_pending());
+        drop(seat);
+        // The seat is free now, and who waits has not had the time to take it.
+        assert_eq!(pool.members.all()[0].backend.seats_free(), Some(1));
+        assert!(pin!(third.seat()).as_mut().poll(&mut context).is_pending());
+        assert!(waiting.as_mut().poll(&mut context).is_ready());
     }
 }

@@ -27,6 +27,7 @@ mod messages;
 mod metrics;
 mod origins;
 mod pools;
+mod queue;
 mod regressions;
 mod reload;
 mod reload_traffic;

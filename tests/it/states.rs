@@ -98,7 +98,7 @@ async fn an_order_holds_over_reloads_until_the_file_says_something_new() {
     assert_eq!(serving(&proxy).await, "b");
     let expected = json!({
         "pool": "all", "backend": a.address.to_string(), "state": "disabled", "ordered": "disabled", "health": "up",
-        "ejection": null, "backup": false, "weight": 1, "tunnels": 0,
+        "ejection": null, "backup": false, "weight": 1, "tunnels": 0, "max_tunnels": null, "free": null,
     });
     assert_eq!(listed(&proxy).await[0], expected);
     assert_eq!(listed(&proxy).await[1]["ordered"], Value::Null);

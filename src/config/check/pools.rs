@@ -8,12 +8,15 @@ use super::ejection::ejection;
 use super::health::health;
 use super::{Unique, all, free_name, pem, unix_path};
 use crate::config::discovery::{Discovery, Source};
-use crate::config::file::{BackendWords, DiscoveryWords, KeepaliveWords, PoolTlsWords, PoolWords, Verify};
+use crate::config::file::{
+    BackendWords, DiscoveryWords, KeepaliveWords, PoolTlsWords, PoolWords, QueueWords, Verify,
+};
 use crate::config::problem::{nearest, one_of, shown};
 use crate::config::reader::{Found, Reader};
 use crate::config::words::{List, Named, Off};
 use crate::config::{
-    At, Backend, BackendAddress, Certificate, Keepalive, Pem, Place, Pool, PoolTls, Trust, defaults, syntax,
+    At, Backend, BackendAddress, Certificate, Keepalive, Pem, Place, Pool, PoolTls, Queue, Trust, defaults,
+    syntax,
 };
 
 pub fn pools(words: Found<Named<PoolWords>>, reader: &mut Reader) -> Option<BTreeMap<String, Pool>> {
@@ -39,6 +42,16 @@ fn pool(name: At<String>, words: PoolWords, reader: &mut Reader) -> Option<Pool>
         Some(None) => Some(None),
         None => None,
     };
+    let max_tunnels: Option<Option<usize>> =
+        words.max_tunnels.optional().map(|max| max.map(|max| max.value.into()));
+    let is_limited = match (max_tunnels, &backends, &discovery) {
+        (Some(None), Some(backends), Some(None)) => {
+            backends.iter().any(|backend| backend.max_tunnels.is_some())
+        }
+        // Who is found may have one; what is wrong elsewhere is not wrong here, too.
+        _ => true,
+    };
+    let queue = queue(words.queue, is_limited, reader);
     let balance = balance(words.balance, words.slow_start, reader);
     let sticky = sticky(words.sticky, reader);
     let proxy_protocol = words.proxy_protocol.optional();
@@ -76,6 +89,8 @@ fn pool(name: At<String>, words: PoolWords, reader: &mut Reader) -> Option<Pool>
         tls: tls?,
         proxy_protocol: proxy_protocol?.map(|version| version.value),
         keepalive: keepalive?,
+        max_tunnels: max_tunnels?,
+        queue: queue?,
         health: health?,
         ejection: ejection?,
         connect_timeout: words.connect_timeout.or(defaults::CONNECT_TIMEOUT)?,
@@ -134,8 +149,28 @@ pub fn listed<const MIN: usize>(
             weight: words.weight.or(defaults::WEIGHT)?,
             state: words.state.or(defaults::STATE)?,
             backup: words.backup.or(defaults::BACKUP)?,
+            max_tunnels: words.max_tunnels.optional()?.map(|max| max.value.into()),
         })
     }))
+}
+
+/// `is_limited`: some backends may be full.
+fn queue(words: Found<QueueWords>, is_limited: bool, reader: &mut Reader) -> Option<Queue> {
+    let words = words.optional()?;
+    if let (Some(words), false) = (&words, is_limited) {
+        let message = "nobody waits for backends that take any number of tunnels";
+        reader.report(
+            &words.place,
+            message,
+            "add `max_tunnels` to the pool or to one of them, or remove this",
+        );
+        return None;
+    }
+    let words = words.map(|words| words.value).unwrap_or_default();
+    Some(Queue {
+        waiting_max: words.waiting_max.or(defaults::WAITING_MAX)?,
+        timeout: words.timeout.or(defaults::QUEUE_TIMEOUT)?,
+    })
 }
 
 /// `is_introduced`: connections begin with a PROXY header, so that each of them belongs to one client.

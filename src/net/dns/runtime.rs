@@ -83,9 +83,7 @@ impl Time for Clock {
     where
         F: 'static + Future + Send + 'a,
     {
-        Box::pin(async move {
-            timeout(duration, future).await.map_err(|_| io::ErrorKind::TimedOut.into())
-        })
+        Box::pin(async move { timeout(duration, future).await.map_err(|_| io::ErrorKind::TimedOut.into()) })
     }
 }
 

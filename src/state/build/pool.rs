@@ -75,6 +75,7 @@ pub fn assemble(
         weight: backend.weight,
         state: backend.state,
         backup: backend.backup,
+        seats_max: backend.max_tunnels.or(words.max_tunnels),
     };
     let members = Members::new(&words.balance, backends.iter().map(member).collect());
     let members = match (&words.sticky, &secrets) {
@@ -96,6 +97,8 @@ pub fn assemble(
         connect_timeout: words.connect_timeout,
         handshake_timeout: words.handshake_timeout,
         response_timeout: words.response_timeout,
+        queue: registry.queue(&name),
+        queue_bounds: words.queue,
         metrics: metrics.pool(&name),
         name,
     }))

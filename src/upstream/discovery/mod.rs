@@ -116,5 +116,5 @@ impl Errand {
 fn backend(address: IpAddr, port: u16, weight: u32) -> config::Backend {
     let address = BackendAddress::Tcp { host: address.to_string(), port };
     let address = At { value: address, place: Place::default() };
-    config::Backend { address, weight, state: defaults::STATE, backup: defaults::BACKUP }
+    config::Backend { address, weight, state: defaults::STATE, backup: defaults::BACKUP, max_tunnels: None }
 }

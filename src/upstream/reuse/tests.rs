@@ -7,7 +7,7 @@ use std::thread;
 use tokio::task::yield_now;
 
 use super::*;
-use crate::config::{BackendAddress, Balance, Config, TlsVersion};
+use crate::config::{self, BackendAddress, Balance, Config, TlsVersion};
 use crate::net::tls::connect::Settings;
 use crate::telemetry::Metrics;
 use crate::upstream::backend::Health;
@@ -63,6 +63,8 @@ fn pool(keepalive: Keepalive, tls: Option<Connector>) -> Pool {
         connect_timeout: Duration::from_secs(1),
         handshake_timeout: Duration::from_secs(1),
         response_timeout: Duration::from_secs(1),
+        queue: Arc::default(),
+        queue_bounds: config::Queue { waiting_max: 1, timeout: Duration::from_secs(1) },
         metrics: Metrics::new(1).pool("p"),
     }
 }

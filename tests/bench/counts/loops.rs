@@ -147,7 +147,7 @@ fn pool(name: &str, balance: &Balance, count: usize) {
         let host = format!("192.0.{}.{}", index / 256, index % 256);
         let address = BackendAddress::Tcp { host, port: 80 };
         let backend = Arc::new(Backend::new(Arc::from("pool"), address, Health::Up));
-        Member { backend, weight: 1, state: State::Active, backup: false }
+        Member { backend, weight: 1, state: State::Active, backup: false, seats_max: None }
     };
     let members = Members::new(balance, (0..count).map(member).collect());
     measure(&format!("pool, {name}, {} backends", thousands(count)), |round| {
