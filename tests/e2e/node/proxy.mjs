@@ -55,14 +55,14 @@ export class Process {
   }
 }
 
-/** `longhaul run` with the suite's configuration; `ports` has a port for each word between @ in the file. */
+/** `longhaul run` with a configuration of this folder; `ports` has a port for each word between @ in the file. */
 export class Longhaul {
-  static async start(ports) {
+  static async start(ports, file = "longhaul.toml") {
     const one = new Longhaul();
     one.directory = mkdtempSync(path.join(tmpdir(), "longhaul-e2e-"));
     execFileSync(path.join(E2E, "make-certificate"), [one.directory], { stdio: "pipe" });
     one.certificate = readFileSync(path.join(one.directory, "server.pem"), "utf8");
-    const template = readFileSync(path.join(E2E, "longhaul.toml"), "utf8");
+    const template = readFileSync(path.join(E2E, file), "utf8");
     const config = path.join(one.directory, "longhaul.toml");
     // Metrics and admin have one each.
     one.addressesWanted = 2 + template.match(/^\[\[listeners\]\]$/gm).length;
