@@ -22,6 +22,9 @@ const GROWTH: &[(&str, &str, &str)] = &[
     ("pool, random", "3 backends", "5,000 backends"),
     ("pool, power of two", "3 backends", "5,000 backends"),
     ("pool, hash", "3 backends", "5,000 backends"),
+    ("pool, bounded hash", "3 backends", "5,000 backends"),
+    ("seats, least connections", "3 backends", "5,000 backends"),
+    ("seats, power of two", "3 backends", "5,000 backends"),
 ];
 
 /// Counts all loops.

@@ -37,12 +37,15 @@ pub fn run() -> ExitCode {
         router::conditions(routes);
     }
     let slow_start = Some(Duration::from_secs(30));
-    for members in [3, 5_000] {
+    for members in [3, 100, 5_000] {
         pool("round robin", &Balance::RoundRobin, members);
         pool("least connections", &Balance::LeastConnections { slow_start }, members);
         pool("random", &Balance::Random, members);
         pool("power of two", &Balance::PowerOfTwo { slow_start }, members);
         pool("hash", &Balance::Hash(Hash { key: HashKey::Path, load_max: None }), members);
+        pool("bounded hash", &Balance::Hash(Hash { key: HashKey::Path, load_max: Some(125) }), members);
+        seats("least connections", &Balance::LeastConnections { slow_start }, members);
+        seats("power of two", &Balance::PowerOfTwo { slow_start }, members);
     }
     ExitCode::SUCCESS
 }
@@ -143,17 +146,30 @@ fn flow(name: &str, scanner: Scanner) {
 }
 
 fn pool(name: &str, balance: &Balance, count: usize) {
-    let member = |index| {
-        let host = format!("192.0.{}.{}", index / 256, index % 256);
-        let address = BackendAddress::Tcp { host, port: 80 };
-        let backend = Arc::new(Backend::new(Arc::from("pool"), address, Health::Up));
-        Member { backend, weight: 1, state: State::Active, backup: false, seats_max: None }
-    };
-    let members = Members::new(balance, (0..count).map(member).collect());
+    let members = members(balance, count, None);
     measure(&format!("pool, {name}, {} backends", thousands(count)), |round| {
         let wish = Wish { key: Some(round as u64), ..Wish::default() };
         assert!(members.pick(black_box(wish), black_box(&mut Tried::default())).is_some());
     });
+}
+
+/// The same for tunnels, where backends have a bound.
+fn seats(name: &str, balance: &Balance, count: usize) {
+    let members = members(balance, count, Some(10));
+    measure(&format!("seats, {name}, {} backends", thousands(count)), |_| {
+        assert!(members.seat(black_box(Wish::default()), black_box(&mut Tried::default())).is_ok());
+    });
+}
+
+fn members(balance: &Balance, count: usize, seats_max: Option<usize>) -> Members {
+    let member = |index| {
+        let host = format!("192.0.{}.{}", index / 256, index % 256);
+        let address = BackendAddress::Tcp { host, port: 80 };
+        let backend = Arc::new(Backend::new(Arc::from("pool"), address, Health::Up));
+        backend.set_seats_max(seats_max);
+        Member { backend, weight: 1, state: State::Active, backup: false, seats_max }
+    };
+    Members::new(balance, (0..count).map(member).collect())
 }
 
 /// `10,000`
