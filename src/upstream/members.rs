@@ -259,6 +259,11 @@ impl Tried {
         self.count == TRIES_MAX
     }
 
+    /// One was tried that is none of these members.
+    pub fn add_stranger(&mut self) {
+        self.add(usize::MAX);
+    }
+
     /// `None` when there is no room for one more.
     fn add(&mut self, place: usize) -> Option<()> {
         *self.places.get_mut(self.count)? = place;

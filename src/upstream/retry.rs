@@ -94,7 +94,10 @@ impl<'a> Search<'a> {
         match self.pool.queue.newest().filter(|newest| newest.is_reached_as(self.pool)) {
             // Its cookie names a place among others.
             Some(newest) if !std::ptr::eq(&*newest, self.pool) => {
-                newest.members.seat(Wish { key: self.wish.key, ..Wish::default() }, &mut Tried::default())
+                let wish = Wish { key: self.wish.key, ..Wish::default() };
+                let seat = newest.members.seat(wish, &mut Tried::default())?;
+                self.tried.add_stranger();
+                Ok(seat)
             }
             _ => self.pool.members.seat(self.wish, &mut self.tried),
         }

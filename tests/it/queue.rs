@@ -313,5 +313,12 @@ async fn who_cannot_be_reached_holds_nobodys_place() {
     refused(&proxy, "backend_refused", 1.0).await;
     tunnel.close(1000).await;
     proxy.wait_metric(&free(backend.address), 1.0).await;
-    open(&proxy).await.0.round_trip("as before").await;
+    // The same where a reload brought that one while it waited.
+    let proxy = Proxy::start(&one(&backend, LONG)).await;
+    let (mut tunnel, _) = open(&proxy).await;
+    let mut client = waiting(&proxy, 1).await;
+    proxy.change_to(&config(&keys)).await;
+    assert_eq!(client.head().await.status(), 502);
+    refused(&proxy, "backend_refused", 1.0).await;
+    tunnel.round_trip("still here").await;
 }
