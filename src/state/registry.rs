@@ -88,6 +88,9 @@ impl Registry {
     pub fn backends(&self) -> Vec<Arc<Backend>> {
         let mut backends = self.backends.lock().unwrap_or_else(PoisonError::into_inner);
         backends.retain(|_, weak| weak.strong_count() > 0);
+        if backends.len() < backends.capacity() / 8 {
+            backends.shrink_to_fit();
+        }
         let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         queues.retain(|_, weak| weak.strong_count() > 0);
         let mut live: Vec<_> = backends.values().filter_map(Weak::upgrade).collect();

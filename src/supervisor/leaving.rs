@@ -105,6 +105,9 @@ impl Leaving {
         let count = self.backends.len();
         // From nobody no tunnel can come any more.
         self.backends.retain(|_, departing| Arc::strong_count(&departing.backend) > 1);
+        if self.backends.len() < self.backends.capacity() / 8 {
+            self.backends.shrink_to_fit();
+        }
         let mut swept = Swept { is_smaller: self.backends.len() < count, ..Swept::default() };
         for departing in
             self.backends.values_mut().filter(|departing| departing.due.is_some_and(|due| due <= now))

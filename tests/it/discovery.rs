@@ -2,6 +2,7 @@
 
 mod dns;
 mod file;
+mod many;
 mod members;
 mod srv;
 

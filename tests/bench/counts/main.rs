@@ -12,11 +12,13 @@
 //!   ten times a second, and what the allocator gives back.
 //! * [`heap`]: the library in this program, which starts itself again with an allocator that counts. With
 //!   `cargo bench --bench counts -- heap --sites` it also tells where each block comes from.
+//! * [`endpoints`]: the library in this program, on one thread.
 //! * [`instructions`]: [`loops`] that need no socket, in this program again, under `valgrind`.
 
 mod allocator;
 mod bounds;
 mod calls;
+mod endpoints;
 mod heap;
 mod instructions;
 #[path = "../../it/kit/mod.rs"]
@@ -65,6 +67,9 @@ fn count() -> ExitCode {
             heap::measure(&mut report, has("--sites")).await;
         }
     });
+    if report.wants(&["heap of endpoints"]) {
+        endpoints::measure(&mut report);
+    }
     if report.wants(&["instructions", "growth"]) {
         instructions::measure(&mut report);
     }
