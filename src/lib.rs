@@ -177,6 +177,7 @@
 //! | handshakes that wait for a backend's answer | `limits.handshakes_max` | 503 |
 //! | a head | `limits.head_bytes_max`, `limits.head_fields_max`, `limits.head_timeout` | 431, or the connection is cut |
 //! | a request's target | `limits.target_bytes_max` | 414 |
+//! | variables in a text of the configuration | 16, each as long as a target may be | the file is refused |
 //! | the body of an answer of a route's own | 1 MiB | the file is refused |
 //! | a request's body | the route's `body_bytes_max` | 413, and the backend's request is cut |
 //! | a rest between two requests | `limits.keepalive_timeout` | the connection is closed |
@@ -223,6 +224,8 @@
 //!   that the client itself asked for; what else comes from a request is percent-encoded and stands behind them.
 //! * **A path with `..` is refused where its beginning is replaced** ([`proto::prefix`]), and nowhere else: there a backend
 //!   that resolves it would serve what no route leads to. It is not resolved here, for the backend may read it otherwise.
+//! * **A field that would be empty is removed** ([`filter::header`]): else what a client wrote under that name would be taken
+//!   for what the variable stands for. Origins are judged before fields change, pools choose after.
 //! * **A sticky cookie is a signature and nothing else** ([`upstream::sticky`]): what each backend's cookie is, is known when
 //!   a pool is built, so a request costs one look in a table. It is passed on to backends, as no `Cookie` field is changed.
 //! * **hyper's parser, not its upgrades**: an HTTP/1 handshake costs microseconds beside TLS' hundreds, so a parser of our

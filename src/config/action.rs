@@ -74,6 +74,18 @@ pub enum Body {
     File(At<PathBuf>),
 }
 
+/// `request_headers`, `response_headers`: what is changed of fields. First some are removed, then some set, then some
+/// added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeaderEdits {
+    /// All lines of these.
+    pub remove: Vec<HeaderName>,
+    /// The one line of these; one that would be empty is removed.
+    pub set: Vec<(HeaderName, Template)>,
+    /// One more line of these.
+    pub add: Vec<(HeaderName, Template)>,
+}
+
 /// For people, behind "the request takes route `chat`, ": "to pool `chat`".
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

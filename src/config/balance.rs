@@ -54,7 +54,7 @@ pub struct Hash {
 pub enum HashKey {
     /// The address of the client, without its port.
     Client,
-    /// The path as sent, without the query.
+    /// The path as the backend gets it, without the query.
     Path,
     /// The first line of this field.
     Header(HeaderName),

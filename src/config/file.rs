@@ -16,7 +16,9 @@ use ipnet::IpNet;
 use toml::Spanned;
 use toml::de::DeValue;
 
-pub use self::action::{PrefixWords, RedirectWords, RespondWords, ShareWords};
+pub use self::action::{
+    PrefixWords, RedirectWords, RequestHeadersWords, RespondWords, ResponseHeadersWords, ShareWords,
+};
 pub use self::balance::{BalanceWords, HashWords, PlainBalance, StickyWords};
 pub use self::discovery::{DiscoveryWords, SourceKind};
 pub use self::ejection::EjectionWords;
@@ -279,6 +281,10 @@ words! {
         optional strip_prefix: PathPrefix,
         /// A beginning of the path that is another one for the backend; absent: none is.
         optional replace_prefix: PrefixWords,
+        /// What is changed of the fields of requests for backends; absent: nothing.
+        optional request_headers: RequestHeadersWords,
+        /// What is changed of the fields of answers for clients; absent: nothing.
+        optional response_headers: ResponseHeadersWords,
         /// How long a tunnel, or the body of an answer, may be silent, up to 30d; default 1h.
         optional idle_timeout: IdleTimeout,
         /// How long one direction may go on after the other ended, up to 7d; default 30s.

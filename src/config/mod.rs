@@ -53,7 +53,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-pub use action::{Action, BODY_BYTES_MAX, Body, Redirect, Respond, Share, Split};
+pub use action::{Action, BODY_BYTES_MAX, Body, HeaderEdits, Redirect, Respond, Share, Split};
 pub use balance::{Balance, Hash, HashKey, SameSite, Sticky};
 pub use condition::{Condition, Kind, ValueMatch};
 pub use diff::Change;

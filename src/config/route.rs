@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::proto::prefix::Replacement;
 
-use super::{Action, At, Condition, Pattern};
+use super::{Action, At, Condition, HeaderEdits, Pattern};
 
 /// `[[routes]]`: a match, and what happens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +20,10 @@ pub struct Route {
     pub action: Action,
     /// Which beginning of their path becomes which other.
     pub replacement: Option<Replacement>,
+    /// What is changed of their fields for backends.
+    pub request_headers: Option<HeaderEdits>,
+    /// What is changed of the fields of answers for clients.
+    pub response_headers: Option<HeaderEdits>,
     /// How long a tunnel may live without a byte in either direction, and an answer's body may pause.
     pub idle_timeout: Duration,
     /// How long one direction may go on after the other ended.

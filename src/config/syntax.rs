@@ -10,6 +10,7 @@ mod condition;
 mod cookie;
 mod dns;
 mod edit;
+mod field;
 mod hash_key;
 mod probe;
 
@@ -23,11 +24,12 @@ use self::address::{
     admin_address, authority, backend_address, host_name, listen_address, network, port_of, socket_address,
     without_brackets, without_port,
 };
-pub use self::answer::{AnswerField, AnswerValue, BodyText, Location, RedirectStatus};
+pub use self::answer::{BodyText, Location, RedirectStatus};
 pub use self::condition::{CookieName, FieldName, MethodName, ParameterName, Subprotocol};
 pub use self::cookie::{CookieDomain, CookiePath};
 pub use self::dns::{DnsName, DnsServer};
 pub use self::edit::PathPrefix;
+pub use self::field::{AnswerField, FieldTemplate, OwnField, RequestField, ResponseField};
 pub use self::probe::{FieldValue, ProbeField, ProbePath, ProbeSubprotocol};
 use super::pattern::{Case, Pattern};
 use super::problem::{nearest, shown};

@@ -4,6 +4,9 @@ use std::fmt;
 
 use super::problem::nearest;
 
+/// The most variables in one text: each may be as long as a request's target.
+pub const VARIABLES_MAX: usize = 16;
+
 /// A text in which variables stand for what a request has. `$${` is `${`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Template {
@@ -90,7 +93,7 @@ impl Template {
     /// Reads a template in which `is_known` variables may stand.
     ///
     /// # Errors
-    /// What is not ended, not a variable, or not known in this place.
+    /// What is not ended, not a variable, or not known in this place; more than [`VARIABLES_MAX`] variables.
     pub fn parse(text: &str, is_known: impl Fn(Variable) -> bool) -> Result<Self, Fault> {
         let mut template = Self::default();
         let mut rest = text;
@@ -110,6 +113,11 @@ impl Template {
             };
             template.parts.push(Part::Variable(variable(name, &is_known)?));
             rest = after;
+        }
+        let is_variable = |part: &&Part| matches!(part, Part::Variable(_));
+        if template.parts.iter().filter(is_variable).count() > VARIABLES_MAX {
+            let message = format!("there are more than {VARIABLES_MAX} variables in this text");
+            return Err(Fault { message, remedy: "make several of it".to_owned() });
         }
         template.push(rest);
         Ok(template)

@@ -195,8 +195,15 @@ impl Builder<'_> {
 
 impl Route {
     fn new(terms: Arc<Terms>, words: &config::Route, action: Action) -> Route {
-        let (origins, body_bytes_max) = (words.origins.clone(), words.body_bytes_max);
-        Route { terms, origins, body_bytes_max, action, replacement: words.replacement.clone() }
+        Route {
+            terms,
+            origins: words.origins.clone(),
+            body_bytes_max: words.body_bytes_max,
+            action,
+            replacement: words.replacement.clone(),
+            request_headers: words.request_headers.clone(),
+            response_headers: words.response_headers.clone(),
+        }
     }
 
     /// Whether `words` would give the same, the action aside.
@@ -206,6 +213,8 @@ impl Route {
             && self.origins == words.origins
             && self.body_bytes_max == words.body_bytes_max
             && self.replacement == words.replacement
+            && self.request_headers == words.request_headers
+            && self.response_headers == words.response_headers
     }
 }
 

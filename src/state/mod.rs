@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::config::{Config, ListenAddress, OriginMatch};
+use crate::config::{Config, HeaderEdits, ListenAddress, OriginMatch};
 use crate::net::tls::Terminator;
 use crate::net::tls::certificate::LoadedCertificate;
 use crate::proto::prefix::Replacement;
@@ -54,6 +54,10 @@ pub struct Route {
     pub action: Action,
     /// Which beginning of their path becomes which other.
     pub replacement: Option<Replacement>,
+    /// What is changed of their fields for backends.
+    pub request_headers: Option<HeaderEdits>,
+    /// What is changed of the fields of answers for clients.
+    pub response_headers: Option<HeaderEdits>,
 }
 
 /// A bound socket's settings.

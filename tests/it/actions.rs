@@ -1,5 +1,6 @@
 //! What becomes of the requests that a route takes.
 
+mod headers;
 mod own;
 mod prefix;
 mod split;

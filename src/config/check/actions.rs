@@ -65,6 +65,7 @@ fn report_backendless(action: &str, words: &RouteWords, reader: &mut Reader) -> 
         ("idle_timeout", words.idle_timeout.place()),
         ("half_close_timeout", words.half_close_timeout.place()),
         ("body_bytes_max", words.body_bytes_max.place()),
+        ("request_headers", words.request_headers.place()),
     ];
     let mut any = false;
     for (key, place) in keys {

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::actions::action;
 use super::pools::KnownPools;
-use super::rewriting::replacement;
+use super::rewriting::{replacement, request_headers, response_headers};
 use super::{Unique, all, free_name, plain};
 use crate::config::file::RouteWords;
 use crate::config::problem::shown;
@@ -39,6 +39,8 @@ pub fn routes(
         }
         let action = action(&mut words, &header, pools, reader);
         let replacement = replacement(&mut words, matches.as_ref(), reader);
+        let request_headers = request_headers(take(&mut words.request_headers), reader);
+        let response_headers = response_headers(take(&mut words.response_headers), reader);
         let origins = words.origins.optional();
         Some(Route {
             name: name?,
@@ -46,6 +48,8 @@ pub fn routes(
             origins: origins?.map(|list| list.value.0.into_iter().map(|origin| origin.value).collect()),
             action: action?,
             replacement: replacement?,
+            request_headers: request_headers?,
+            response_headers: response_headers?,
             idle_timeout: words.idle_timeout.or(defaults::IDLE_TIMEOUT)?,
             half_close_timeout: words.half_close_timeout.or(defaults::HALF_CLOSE_TIMEOUT)?,
             body_bytes_max: words.body_bytes_max.optional()?.map(|size| size.value.0),

@@ -2,9 +2,10 @@
 
 use crate::config::reader::words;
 use crate::config::syntax::{
-    AnswerField, AnswerValue, BodyText, FieldValue, FilePath, Location, Name, PathPrefix, RedirectStatus,
+    AnswerField, BodyText, FieldTemplate, FieldValue, FilePath, Location, Name, OwnField, PathPrefix,
+    RedirectStatus, RequestField, ResponseField,
 };
-use crate::config::words::{Entries, Number};
+use crate::config::words::{Entries, List, Number};
 
 words! {
     /// An entry of `split`
@@ -27,6 +28,30 @@ words! {
 }
 
 words! {
+    /// `request_headers`
+    struct RequestHeadersWords = "`request_headers`" {
+        /// Fields that get this one value, with variables such as `${client.address}`; absent: none.
+        optional set: Entries<RequestField, FieldTemplate>,
+        /// Fields that get one more line; absent: none.
+        optional add: Entries<RequestField, FieldTemplate>,
+        /// Fields that backends do not get; absent: none.
+        optional remove: List<RequestField, 1>,
+    }
+}
+
+words! {
+    /// `response_headers`
+    struct ResponseHeadersWords = "`response_headers`" {
+        /// Fields that get this one value, with variables such as `${request.id}`; absent: none.
+        optional set: Entries<ResponseField, FieldTemplate>,
+        /// Fields that get one more line; absent: none.
+        optional add: Entries<AnswerField, FieldTemplate>,
+        /// Fields that clients do not get; absent: none.
+        optional remove: List<ResponseField, 1>,
+    }
+}
+
+words! {
     /// `redirect`
     struct RedirectWords = "`redirect`" {
         /// Where clients are sent, a URL or a path, such as `https://${host}${path}${query}`.
@@ -42,7 +67,7 @@ words! {
         /// The status of the answer, 200 to 599.
         required status: Number<200, 599>,
         /// Fields of the answer, with variables such as `${request.id}`; absent: none.
-        optional headers: Entries<AnswerField, AnswerValue>,
+        optional headers: Entries<OwnField, FieldTemplate>,
         /// The answer's text, up to 1 MiB; absent: none.
         optional body: BodyText,
         /// The file whose content is the answer's body, up to 1 MiB; absent: `body` says it.

@@ -1,6 +1,5 @@
 //! What routes answer by themselves: where they send clients, and what they always say.
 
-use http::HeaderName;
 use toml::Spanned;
 use toml::de::DeValue;
 
@@ -8,7 +7,7 @@ use super::{Wrong, text, text_words, write, wrong};
 use crate::config::reader::{Reader, Word};
 use crate::config::shape::Shape;
 use crate::config::template::{Fault, Part};
-use crate::config::words::{Key, Number};
+use crate::config::words::Number;
 use crate::config::{BODY_BYTES_MAX, Template, Variable};
 
 /// Where clients are sent: a URL or a path, whose scheme and host no request can choose, but for its own.
@@ -19,21 +18,12 @@ pub struct Location(pub Template);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RedirectStatus(pub u16);
 
-/// The name of a field of an answer, but for those that longhaul itself writes.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct AnswerField(pub HeaderName);
-
-/// The value of a field of an answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AnswerValue(pub Template);
-
 /// The text of an answer, up to [`BODY_BYTES_MAX`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BodyText(pub String);
 
 text_words! {
     Location = "a URL such as https://${host}${path}", |text, _| location(text);
-    AnswerValue = "a value", |text, _| field_template(text, |_| true).map(AnswerValue);
     BodyText = "a text", |text, _| body(text);
 }
 
@@ -54,49 +44,6 @@ impl Word for RedirectStatus {
             }
         }
     }
-}
-
-impl Key for AnswerField {
-    fn parse(text: &str) -> Result<Self, Wrong> {
-        let Ok(name) = HeaderName::from_bytes(text.as_bytes()) else {
-            return wrong(text, "is not the name of a field", "write a name such as Retry-After");
-        };
-        match name.as_str() {
-            "content-type" => wrong(text, "has a key of its own", "write `content_type`"),
-            name if is_framing(name) => wrong(text, "is for longhaul itself to write", "remove it"),
-            _ => Ok(Self(name)),
-        }
-    }
-}
-
-/// Whether a field, in lower case, frames a message, speaks of its connection, or belongs to the handshake of a WebSocket.
-pub(super) fn is_framing(name: &str) -> bool {
-    const FRAMING: [&str; 12] = [
-        "connection",
-        "content-length",
-        "expect",
-        "http2-settings",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authentication-info",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-    ];
-    name == "upgrade" || FRAMING.contains(&name) || name.starts_with("sec-websocket-")
-}
-
-/// The value of a field, in which `is_known` variables may stand. Its texts are visible ASCII, and spaces within.
-pub(super) fn field_template(text: &str, is_known: impl Fn(Variable) -> bool) -> Result<Template, Wrong> {
-    let template = Template::parse(text, is_known).map_err(Wrong::from)?;
-    let is_clean = text.trim_ascii() == text && text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
-    if !is_clean {
-        let remedy = "write letters, digits and signs of ASCII, and spaces between them";
-        return wrong(text, "is not the value of a field", remedy);
-    }
-    Ok(template)
 }
 
 impl From<Fault> for Wrong {
