@@ -13,7 +13,7 @@ use super::proto::http2::frames::{Told, Walk};
 use super::proto::peer::{Connection, Peer};
 use super::proto::scan::{Scanner, Side};
 use super::proto::{
-    authority, cookie, forwarded, hop, http2, list, origin, persistence, proxy_header, query,
+    authority, cookie, forwarded, hop, http2, list, origin, persistence, prefix, proxy_header, query,
 };
 
 /// A target and its name.
@@ -35,6 +35,7 @@ pub const TARGETS: &[Target] = &[
     ("list", read_list),
     ("persistence", read_persistence),
     ("proxy_header", read_proxy_header),
+    ("prefix", replace_prefix),
     ("query", read_query),
     ("cookie", read_cookies),
 ];
@@ -355,4 +356,28 @@ fn lines(bytes: &[u8]) -> Option<(&str, HeaderMap)> {
         }
     }
     Some((line, fields))
+}
+
+/// A path stays below what its beginning becomes, is no other host, and its query is what it was. The lines are the two
+/// beginnings, of which the configuration takes only sound ones, and the target.
+pub fn replace_prefix(bytes: &[u8]) {
+    let mut lines = bytes.splitn(3, |byte| *byte == b'\n');
+    let mut text = || std::str::from_utf8(lines.next()?).ok();
+    let (Some(from), Some(to), Some(target)) = (text(), text(), text()) else { return };
+    let is_sound = |prefix: &&str| {
+        prefix.starts_with('/')
+            && prefix.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#*\\".contains(&byte))
+            && !prefix.contains("//")
+            && !prefix.split('/').any(|segment| matches!(segment, "." | ".."))
+    };
+    let (Some(from), Some(to)) = (Some(from).filter(is_sound), Some(to).filter(is_sound)) else { return };
+    let Ok(target) = target.parse::<http::Uri>() else { return };
+    if let Ok(Some(uri)) = prefix::Replacement::new(from, to).apply(&target) {
+        let (path, to) = (uri.path(), to.trim_end_matches('/'));
+        let rest = path.strip_prefix(to).expect("it begins with what was put there");
+        assert!(rest.is_empty() || rest.starts_with('/'), "{path}");
+        assert!(!path.starts_with("//") && !path.starts_with("/\\"), "{path}");
+        assert!(!rest.split(['/', '\\']).any(|segment| segment == ".."), "{path}");
+        assert_eq!(uri.query(), target.query());
+    }
 }
