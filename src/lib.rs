@@ -81,6 +81,12 @@
 //! never those that are down. Probes do not end an ejection, because they passed, or there were none, while requests
 //! failed.
 //!
+//! # Who is asked next
+//! [`upstream::retry`] has the rules. A connection that does not come about leads to the next backend at once, in every
+//! pool. What a backend has got goes on to another one only where a pool says so, out of a budget, and only as long as
+//! nothing can happen twice: a handshake, an idempotent request, a body of which nothing was sent. So what may be sent
+//! again is kept only in such pools; in others a request costs not one allocation for it.
+//!
 //! # A change of the configuration
 //! `supervisor::reload` walks it: read and check the file, build the snapshot, bind new listeners; on any failure up to
 //! here nothing was touched. Then one pointer is swapped, removed listeners close, health checks start and stop, bounds

@@ -2,15 +2,17 @@
 //!
 //! A [`Refusal`] ends a request before there is a tunnel: it knows the status that the client gets and whether another
 //! backend may be tried. An [`Ending`] ends a tunnel: it knows who ended it and why. A [`Fault`] is what either may say of
-//! the backend.
+//! the backend, a [`RetryCause`] why a request goes on to another one.
 
 mod fault;
+mod retry;
 
 use std::fmt;
 
 use http::StatusCode;
 
 pub use self::fault::Fault;
+pub use self::retry::RetryCause;
 use crate::proto::authority::AuthorityError;
 use crate::proto::handshake::{AnswerError, OfferError};
 use crate::proto::message::MessageError;

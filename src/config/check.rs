@@ -11,6 +11,7 @@ mod ejection;
 mod health;
 mod listeners;
 pub(super) mod pools;
+mod retry;
 mod rewriting;
 mod routes;
 mod tls;

@@ -7,7 +7,10 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::file::{PlainBalance, Verify};
-use super::{ClientCertificateMode, LogFormat, LogLevel, OnDown, SameSite, State, TlsVersion, UnknownName};
+use super::{
+    ATTEMPTS_MAX, ClientCertificateMode, LogFormat, LogLevel, OnDown, SameSite, State, TlsVersion,
+    UnknownName,
+};
 
 /// `server.workers`: one worker per core.
 pub const WORKERS: Option<usize> = None;
@@ -151,6 +154,18 @@ pub const EJECTION_TIME: Duration = Duration::from_secs(30);
 pub const EJECTION_TIME_MAX: Duration = Duration::from_secs(5 * 60);
 /// `pools.NAME.ejection.ejected_max`: what is wrong with all of them is not the backends' fault.
 pub const EJECTED_MAX: u32 = 50;
+/// `pools.NAME.retry.attempts`
+pub const ATTEMPTS: usize = ATTEMPTS_MAX;
+/// `pools.NAME.retry.try_timeout`: three tries have room in the default of `handshake_timeout`.
+pub const TRY_TIMEOUT: Option<Duration> = Some(Duration::from_secs(3));
+/// `pools.NAME.retry.back_off`: not felt by who waits for a WebSocket.
+pub const BACK_OFF: Duration = Duration::from_millis(25);
+/// `pools.NAME.retry.back_off_max`
+pub const BACK_OFF_MAX: Duration = Duration::from_millis(250);
+/// `pools.NAME.retry.budget`: a pool of which a fifth is sick is not asked much more than one that is well.
+pub const RETRY_BUDGET: u32 = 20;
+/// `pools.NAME.retry.budget_per_second`: no load, and in a pool that has little to do a part of it would be nothing.
+pub const RETRIES_PER_SECOND: u32 = 3;
 /// `pools.NAME.connect_timeout`: one lost SYN is sent again within it.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// `pools.NAME.handshake_timeout`

@@ -9,6 +9,7 @@ mod balance;
 mod discovery;
 mod ejection;
 mod health;
+mod retry;
 
 use std::net::SocketAddr;
 
@@ -23,6 +24,7 @@ pub use self::balance::{BalanceWords, HashWords, PlainBalance, StickyWords};
 pub use self::discovery::{DiscoveryWords, SourceKind};
 pub use self::ejection::EjectionWords;
 pub use self::health::{HealthWords, ProbeKind, ProbeMethod};
+pub use self::retry::RetryWords;
 use super::reader::{Found, Reader, Word, words};
 use super::shape::Shape;
 use super::syntax::{
@@ -321,6 +323,8 @@ words! {
         optional health: HealthWords,
         /// When requests that fail take a backend out for a while; absent: never.
         optional ejection: EjectionWords,
+        /// When a request goes on to another backend after one that had it; absent: never.
+        optional retry: RetryWords,
         /// From the first packet to an established connection, up to 7d; default 2s.
         optional connect_timeout: Timeout,
         /// From the WebSocket handshake's request to the head of its answer, up to 7d; default 10s.

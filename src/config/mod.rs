@@ -32,6 +32,7 @@ mod pattern;
 mod pool;
 pub mod problem;
 pub mod reader;
+mod retry;
 mod route;
 pub mod schema;
 pub mod shape;
@@ -63,6 +64,7 @@ pub use health::{BodyMatch, Health, HealthKind, HttpProbe, OnDown, ProbeTarget, 
 pub use pattern::{Case, PATTERNS_MAX, Pattern};
 pub use pool::{Backend, BackendAddress, Keepalive, Pool, Queue, State};
 pub use problem::{Place, Problem, Problems, Severity, Sources};
+pub use retry::{ATTEMPTS_MAX, Retry};
 pub use route::{HostMatch, Match, OriginMatch, PathMatch, Route};
 pub use template::{Part, Template, Variable};
 pub use tls::{

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{At, Balance, Discovery, Ejection, Health, PoolTls, Sticky};
+use super::{At, Balance, Discovery, Ejection, Health, PoolTls, Retry, Sticky};
 use crate::proto::proxy_header;
 
 /// `[pools.NAME]`: backends, and how to choose.
@@ -30,13 +30,15 @@ pub struct Pool {
     pub health: Option<Health>,
     /// `None` never ejects one.
     pub ejection: Option<Ejection>,
+    /// When a request goes on to another backend after one that had it; `None` never.
+    pub retry: Option<Retry>,
     /// Tunnels and WebSocket handshakes at once to each backend without a number of its own, from 1; `None` is any number.
     pub max_tunnels: Option<usize>,
     /// How clients wait while all backends carry their `max_tunnels`.
     pub queue: Queue,
     /// From the first packet to an established connection, TLS included, for each backend tried.
     pub connect_timeout: Duration,
-    /// From the request to the head of the answer of a WebSocket handshake, for each backend tried.
+    /// From the request to the head of the answer of a WebSocket handshake, for all backends that get it together.
     pub handshake_timeout: Duration,
     /// The longest silence between a plain HTTP request's last byte and the head of its answer.
     pub response_timeout: Duration,

@@ -196,6 +196,7 @@ mod tests {
             (" }\nkeepalive = { ", defaults(&pool["properties"]["keepalive"]["anyOf"][1]), ", "),
             (" }\nhealth = { kind = \"tcp\", ", defaults(&pool["properties"]["health"]), ", "),
             (" }\nejection = { ", defaults(&pool["properties"]["ejection"]), ", "),
+            (" }\nretry = { ", defaults(&pool["properties"]["retry"]), ", "),
             (
                 " }\n[pools.c]\ndiscovery = { kind = \"dns\", name = \"a\", port = 1, ",
                 defaults(&pool["properties"]["discovery"]),

@@ -168,7 +168,7 @@ fn the_full_example_shows_the_defaults() {
     assert_eq!(full.pools["site"].keepalive, default.keepalive);
 
     let tls = "tls = { certificates = [{ cert = \"a\", key = \"b\" }] }\n";
-    let health = "health = { kind = \"http\", path = \"/health\" }\nejection = {}\n";
+    let health = "health = { kind = \"http\", path = \"/health\" }\nejection = {}\nretry = {}\n";
     let short = parse(&[LISTENER, tls, ROUTE, POOL, health].concat()).unwrap();
     let min_version = |config: &Config| config.listeners[0].tls.as_ref().unwrap().min_version;
     assert_eq!(min_version(&full), min_version(&short));
@@ -186,6 +186,12 @@ fn the_full_example_shows_the_defaults() {
     };
     assert_eq!(health(&full, "chat"), health(&short, "p"));
     assert_eq!(full.pools["chat"].ejection, short.pools["p"].ejection);
+    let retry = |config: &Config, pool: &str| {
+        let retry = config.pools[pool].retry.clone().unwrap();
+        // None by default, which a list cannot say.
+        Retry { statuses: Statuses(Vec::new()), ..retry }
+    };
+    assert_eq!(retry(&full, "chat"), retry(&short, "p"));
     let tls = parse(&[LISTENER, ROUTE, POOL, "tls = {}\n"].concat()).unwrap();
     let [full, short] = [&full.pools["chat"], &tls.pools["p"]].map(|pool| &pool.tls.as_ref().unwrap().value);
     assert_eq!(full.min_version, short.min_version);

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::stream::Stream;
 use super::tls::connect::rustls_error;
+use super::watched::{Signs, Watched};
 use crate::config::Limits;
 use crate::outcome::Refusal;
 use crate::proto::handshake::AnswerError;
@@ -57,7 +59,7 @@ pub enum Changed {
 }
 
 /// As [`send`], for a request that asks for another protocol (RFC 9110 7.8). The calling task drives the connection
-/// itself, so that a 101 costs no task and no channel.
+/// itself, so that a 101 costs no task and no channel. `signs` learn whether anything came.
 ///
 /// # Errors
 /// [`Refusal::BackendClosed`], [`Refusal::BackendAlert`] or [`Refusal::BackendSpeech`].
@@ -65,8 +67,10 @@ pub async fn change(
     stream: Stream,
     limits: &Limits,
     request: Request<Empty<Bytes>>,
+    signs: Option<Arc<Signs>>,
 ) -> Result<Changed, Refusal> {
-    let (mut sender, mut connection) = begin(TokioIo::new(stream), limits).await?;
+    let watched = Watched::new(stream, signs);
+    let (mut sender, mut connection) = begin(TokioIo::new(watched), limits).await?;
     let mut answer = pin!(sender.send_request(request));
     let mut ended = None;
     let answer = poll_fn(|context| {
@@ -96,8 +100,8 @@ pub async fn change(
 
 /// A stream back from hyper, and what hyper had read ahead. The read-ahead is copied: it would keep the whole 8 KiB read
 /// buffer alive, even when it is empty.
-fn take_back(io: TokioIo<Stream>, read_ahead: &[u8]) -> (Stream, Vec<u8>) {
-    (io.into_inner(), read_ahead.to_vec())
+fn take_back(io: TokioIo<Watched>, read_ahead: &[u8]) -> (Stream, Vec<u8>) {
+    (io.into_inner().into_inner(), read_ahead.to_vec())
 }
 
 pub(super) async fn begin<B, S>(

@@ -7,21 +7,17 @@
 //! comes back as it was.
 
 use std::error::Error;
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::task::{Context, Poll};
 
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::http::{begin, classify};
 use super::stream::Stream;
+use super::watched::{Signs, Watched};
 use crate::config::Limits;
 use crate::outcome::Refusal;
 use crate::proto::handshake::AnswerError;
@@ -44,15 +40,6 @@ pub struct Failure {
     pub is_silent: bool,
 }
 
-/// What the stream and who asks tell each other.
-#[derive(Default)]
-struct Signs {
-    /// A request waits for the socket to be looked at.
-    look: AtomicBool,
-    /// Something came since the request was handed over.
-    heard: AtomicBool,
-}
-
 impl<B> Line<B>
 where
     B: Body + Send + 'static,
@@ -68,7 +55,7 @@ where
         limits: &Limits,
     ) -> Result<(Line<B>, impl Future<Output = ()> + Send + use<B>), Refusal> {
         let signs = Arc::new(Signs::default());
-        let watched = Watched { stream, signs: signs.clone() };
+        let watched = Watched::new(stream, Some(signs.clone()));
         let (sender, connection) = begin(TokioIo::new(watched), limits).await?;
         let driven = async {
             // Who asked has been told.
@@ -94,8 +81,7 @@ where
     /// [`Refusal::BackendClosed`], [`Refusal::BackendAlert`], [`Refusal::BackendSpeech`], [`Refusal::RequestBody`], or
     /// [`Refusal::Answer`] for a 101 that nobody asked for.
     pub async fn send(&mut self, request: Request<B>) -> Result<Response<Incoming>, Failure> {
-        self.signs.heard.store(false, Relaxed);
-        self.signs.look.store(self.is_used, Relaxed);
+        self.signs.begin(self.is_used);
         self.is_used = true;
         match self.sender.try_send_request(request).await {
             Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
@@ -105,67 +91,10 @@ where
             Ok(answer) => Ok(answer),
             Err(mut error) => Err(Failure {
                 unsent: error.take_message().map(|request| Box::new(request.into_parts().0)),
-                is_silent: !self.signs.heard.load(Relaxed),
+                is_silent: !self.signs.heard(),
                 refusal: classify(error.error()),
             }),
         }
-    }
-}
-
-/// The stream, as hyper sees it.
-struct Watched {
-    stream: Stream,
-    signs: Arc<Signs>,
-}
-
-impl AsyncRead for Watched {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let Watched { stream, signs } = self.get_mut();
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut *stream).poll_read(context, buffer);
-        if buffer.filled().len() > before {
-            signs.heard.store(true, Relaxed);
-        }
-        // hyper reads an idle connection before it takes a request for it.
-        if read.is_pending() && signs.look.swap(false, Relaxed) {
-            return match stream.peek() {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
-                Err(error) => Poll::Ready(Err(error)),
-                Ok(0) => Poll::Ready(Ok(())),
-                Ok(_) => Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "unasked bytes"))),
-            };
-        }
-        read
-    }
-}
-
-impl AsyncWrite for Watched {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
     }
 }
 

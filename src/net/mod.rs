@@ -11,3 +11,4 @@ pub mod proxy_header;
 pub mod socket;
 pub mod stream;
 pub mod tls;
+pub mod watched;

@@ -16,7 +16,7 @@ use crate::proto::proxy_header::Header;
 use crate::proto::{hop, message};
 use crate::state::{Route, Snapshot};
 use crate::upstream::backend::Lease;
-use crate::upstream::request::{self, Outgoing, Unanswered};
+use crate::upstream::request::{self, Outgoing};
 use crate::upstream::retry::Search;
 use crate::upstream::reuse::Connection;
 use crate::upstream::upload::Upload;
@@ -24,7 +24,7 @@ use crate::upstream::upload::Upload;
 /// Sends a request to a backend, on behalf of `client`, and gives its answer to the client.
 ///
 /// # Errors
-/// As [`Snapshot::serving`], [`request::connect`] and [`Outgoing::send`]; [`Refusal::BodyTooLarge`] for a body over the route's bound.
+/// As [`Snapshot::serving`] and [`request::ask`]; [`Refusal::BodyTooLarge`] for a body over the route's bound.
 pub async fn forward(
     plane: &Plane,
     snapshot: &Snapshot,
@@ -45,20 +45,11 @@ pub async fn forward(
     }
     let (pool, wish) = snapshot.serving(route, &head, account.client())?;
     account.goes_to(pool);
-    let mut outgoing = Outgoing { head, body, body_bytes_max };
+    let outgoing = Outgoing { head, body, body_bytes_max };
     let mut search = Search::begin(pool, wish, client, &snapshot.config.tcp, &plane.metrics);
-    let (mut lease, mut connection) = request::connect(&mut search, limits).await?;
-    let mut answer = loop {
-        account.leased(lease.backend());
-        match outgoing.send(connection, pool.response_timeout).await {
-            Ok(answer) => break answer,
-            // A kept connection had died. On a new one there is no other time.
-            Err(Unanswered { again: Some(again), .. }) => outgoing = *again,
-            Err(Unanswered { refusal, again: None }) => return Err(refusal),
-        }
-        pool.metrics.resent.increment();
-        (lease, connection) = request::connect_anew(&mut search, lease, limits).await?;
-    };
+    let asked = request::ask(&mut search, limits, outgoing, |backend| account.leased(backend)).await;
+    let (lease, mut answer) = asked?;
+    account.leased(lease.backend());
     pool.members.remind(wish, lease.backend(), answer.response.headers_mut());
     relay(answer.response, route, lease, answer.connection, account)
 }

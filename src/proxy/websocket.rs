@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode, Version};
-use http_body_util::{Either, Empty, Full};
+use http::{Method, Response, StatusCode, Version};
+use http_body_util::{Either, Full};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
@@ -31,7 +31,7 @@ use crate::tunnel::sessions::Session;
 use crate::tunnel::splice::{Leg, Splice};
 use crate::upstream::backend::Seat;
 use crate::upstream::ejection;
-use crate::upstream::handshake::{Reply, Switched, offer};
+use crate::upstream::handshake::{Reply, Switched, ask};
 use crate::upstream::retry::Search;
 
 /// A client's handshake, checked and admitted.
@@ -52,7 +52,7 @@ pub struct Handshake {
 /// which the tunnel in `switch` begins, or whatever else the backend said.
 ///
 /// # Errors
-/// As [`Snapshot::serving`], [`Search::connect`] and [`offer`].
+/// As [`Snapshot::serving`] and [`ask`].
 pub async fn open(
     plane: &Arc<Plane>,
     snapshot: &Snapshot,
@@ -65,16 +65,13 @@ pub async fn open(
     let (pool, wish) = snapshot.serving(route, &handshake.head, account.client())?;
     account.goes_to(pool);
     let mut search = Search::begin(pool, wish, &client, &snapshot.config.tcp, &plane.metrics);
-    let (seat, stream) = search.connect().await?;
-    account.leased(seat.backend());
     handshake.head.method = Method::GET;
     handshake.offer.write(&mut handshake.head.headers);
-    let request = Request::from_parts(handshake.head, Empty::new());
-    let deadline = pool.handshake_timeout;
     let is_http2 = handshake.version == Version::HTTP_2;
-    let reply = offer(stream, &snapshot.config.limits, request, &handshake.offer, deadline).await;
-    ejection::answered(pool, seat.backend(), &reply, &plane.metrics);
-    let switched = match reply? {
+    let (head, offer, limits) = (handshake.head, &handshake.offer, &snapshot.config.limits);
+    let (seat, reply) = ask(&mut search, limits, head, offer, |backend| account.leased(backend)).await?;
+    account.leased(seat.backend());
+    let switched = match reply {
         Reply::Switched(switched) => switched,
         // Over HTTP/2 any 2xx would tell the client that the tunnel is open (RFC 9110 9.3.6).
         Reply::Declined(response) if is_http2 && response.status().is_success() => {
@@ -96,7 +93,7 @@ pub async fn open(
         account: account.hand_over(),
         plane: plane.clone(),
         route: route.clone(),
-        deadline,
+        deadline: pool.handshake_timeout,
     });
     Ok(if is_http2 { connected(head) } else { switching(head, &handshake.offer) })
 }

@@ -16,7 +16,7 @@ use super::labels::{
 use super::process;
 use super::registry::{Buckets, Counter, Family, Gauge, GaugeGuard, Histogram, Kind, Registry, Samples};
 use crate::config::State;
-use crate::outcome::{ConnectError, Ending, Fault};
+use crate::outcome::{ConnectError, Ending, Fault, RetryCause};
 
 const SECOND: u64 = 1_000_000;
 const HOUR: u64 = 3600 * SECOND;
@@ -155,6 +155,10 @@ families! {
         "Backends that discovery names now, and those that it no longer names and that are still there.";
     DISCOVERY_SUCCESS_TIME = Kind::Gauge, "longhaul_discovery_last_success_timestamp_seconds" ["pool"]
         "When discovery last had an answer for a pool; 0 if it never had.";
+    RETRIES = Kind::Counter, "longhaul_retries_total" ["pool", "reason"]
+        "Requests and handshakes that went on to another backend, by what happened at the one before.";
+    RETRIES_REFUSED = Kind::Counter, "longhaul_retries_refused_total" ["pool"]
+        "Requests and handshakes that did not go on because the pool's budget of retries was spent.";
 
     LOG_DROPPED = Kind::Counter, "longhaul_log_dropped_total" []
         "Log lines lost because stdout was slower than the log.";
@@ -225,6 +229,23 @@ pub struct PoolMetrics {
     pub resent: Counter,
     /// Handshakes that found all backends full.
     pub waited: Counter,
+    /// Requests that went on to another backend, by [`RetryCause`].
+    retries: [Counter; 4],
+    /// Requests that did not, because the budget was spent.
+    pub retries_refused: Counter,
+}
+
+impl PoolMetrics {
+    /// Requests that went on to another backend for this.
+    pub fn retries(&self, cause: RetryCause) -> &Counter {
+        let [connect, timeout, reset, status] = &self.retries;
+        match cause {
+            RetryCause::Connect => connect,
+            RetryCause::Timeout => timeout,
+            RetryCause::Reset => reset,
+            RetryCause::Status => status,
+        }
+    }
 }
 
 impl RouteMetrics {
@@ -305,6 +326,8 @@ impl Metrics {
             reused: self.registry.counter(&BACKEND_CONNECTIONS, &[name, "reused"]),
             resent: self.registry.counter(&BACKEND_RESENDS, &[name]),
             waited: self.registry.counter(&POOL_WAITS, &[name]),
+            retries: RetryCause::ALL.map(|cause| self.registry.counter(&RETRIES, &[name, cause.label()])),
+            retries_refused: self.registry.counter(&RETRIES_REFUSED, &[name]),
         }
     }
 

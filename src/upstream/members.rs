@@ -20,7 +20,7 @@ use http::request::Parts;
 use super::backend::{Backend, Health, Lease, Seat};
 use super::balance::{Balancer, key};
 use super::sticky::{Cookies, Shown};
-use crate::config::{Balance, HashKey, State};
+use crate::config::{ATTEMPTS_MAX, Balance, HashKey, State};
 use crate::proto::forwarded;
 use crate::proto::peer::Peer;
 
@@ -236,7 +236,7 @@ impl Members {
 }
 
 /// Backends that one request tries, at most: with more, a client would wait for the sum of their deadlines.
-pub const TRIES_MAX: usize = 4;
+pub const TRIES_MAX: usize = ATTEMPTS_MAX;
 
 /// Which members of a pool a request has tried, at most [`TRIES_MAX`].
 #[derive(Debug, Default)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::members::Members;
 use super::queue::Queue;
+use super::retry::Retry;
 use crate::config::{self, Keepalive};
 use crate::net::tls::connect::Connector;
 use crate::net::tls::secrets::Secrets;
@@ -32,6 +33,8 @@ pub struct Pool {
     pub health: Option<config::Health>,
     /// When requests that fail take a member out; `None` never.
     pub ejection: Option<config::Ejection>,
+    /// When a request goes on to another member after one that had it; `None` never.
+    pub retry: Option<Retry>,
     /// Where WebSocket handshakes wait while all backends are full.
     pub queue: Arc<Queue>,
     /// How many may wait there, and for how long.

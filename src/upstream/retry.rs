@@ -1,28 +1,62 @@
-//! Reaching a backend, and another one when that fails before the backend can have acted on anything.
+//! Reaching a backend, and another one where that cannot make anything happen twice.
+//!
+//! A connection that does not come about costs nobody anything, so the next backend is asked at once. Once a backend has
+//! got a request, only a pool with a [`Retry`] lets it go on to another: when there was not a byte of an answer in time
+//! or at all, or when the answer was one of its statuses. That puts load on backends that may be sick, so it waits
+//! ([`back_off`]), and comes out of a [`Budget`].
+//!
+//! No backend is tried twice by one request: what failed a moment ago fails again, more often than not, and is the one
+//! that needs to be left alone. So in a pool of one there are no retries.
+
+pub mod back_off;
+pub mod budget;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
+use self::back_off::back_off;
+use self::budget::Budget;
 use super::backend::{Backend, Lease, Seat};
 use super::ejection;
-use super::members::{Lack, Tried, Wish};
+use super::members::{Lack, TRIES_MAX, Tried, Wish};
 use super::pool::Pool;
-use crate::config::Tcp;
+use crate::config::{self, Tcp};
 use crate::net::dial::{self, DialError, Way};
 use crate::net::stream::Stream;
-use crate::outcome::{ConnectError, Fault, Refusal};
+use crate::outcome::{ConnectError, Fault, Refusal, RetryCause};
 use crate::proto::proxy_header::Header;
 use crate::telemetry::Metrics;
+
+/// The retries of a pool.
+#[derive(Debug)]
+pub struct Retry {
+    /// When there are any.
+    pub rules: config::Retry,
+    budget: Budget,
+}
+
+impl Retry {
+    /// By these rules; there has been none.
+    pub fn new(rules: config::Retry) -> Retry {
+        Retry { rules, budget: Budget::new(std::time::Instant::now()) }
+    }
+}
 
 /// The search of one request for a backend that can be reached.
 pub struct Search<'a> {
     /// Where it searches.
     pub pool: &'a Pool,
+    /// Where it counts.
+    pub metrics: &'a Metrics,
     wish: Wish,
     way: Way<'a>,
-    metrics: &'a Metrics,
     tried: Tried,
+    /// Backends that may still be tried.
+    left: usize,
+    /// How often it has gone on after a backend had got the request.
+    retries: u32,
     /// What the last backend said.
     failure: Refusal,
 }
@@ -38,21 +72,51 @@ impl<'a> Search<'a> {
     ) -> Search<'a> {
         let hello = pool.proxy_protocol.map(|version| client.write(version));
         let way = Way { hello, tls: pool.tls.as_ref(), tcp };
+        let mut left = TRIES_MAX;
+        if let Some(retry) = &pool.retry {
+            retry.budget.request(std::time::Instant::now());
+            left = retry.rules.attempts;
+        }
         let is_empty = pool.members.all().is_empty();
         let failure = if is_empty { Refusal::NoBackendYet } else { Refusal::NoBackend };
-        Search { pool, wish, way, metrics, tried: Tried::default(), failure }
+        Search { pool, metrics, wish, way, tried: Tried::default(), left, retries: 0, failure }
     }
 
     /// A connection to a backend for a tunnel, and the seat there.
     ///
     /// # Errors
-    /// As [`Search::seat`] and [`Search::dial`].
+    /// As [`Search::seat`] and [`Search::reach`].
     pub async fn connect(&mut self) -> Result<(Seat, Stream), Refusal> {
+        let seat = self.seat().await?;
+        self.reach(seat).await
+    }
+
+    /// The same, first to the backend of `seat`.
+    ///
+    /// # Errors
+    /// When no backend is left, or no other may be tried, [`Refusal::Unreachable`].
+    pub async fn reach(&mut self, mut seat: Seat) -> Result<(Seat, Stream), Refusal> {
         loop {
-            let seat = self.seat().await?;
             if let Some(stream) = self.dial(seat.backend()).await? {
                 return Ok((seat, stream));
             }
+            drop(seat);
+            seat = self.seat().await?;
+            self.count(RetryCause::Connect);
+        }
+    }
+
+    /// The same for a plain request, first to the backend of `lease`.
+    ///
+    /// # Errors
+    /// As [`Search::reach`].
+    pub async fn connect_from(&mut self, mut lease: Lease) -> Result<(Lease, Stream), Refusal> {
+        loop {
+            if let Some(stream) = self.dial(lease.backend()).await? {
+                return Ok((lease, stream));
+            }
+            lease = self.pick()?;
+            self.count(RetryCause::Connect);
         }
     }
 
@@ -62,6 +126,7 @@ impl<'a> Search<'a> {
     /// # Errors
     /// As [`Search::pick`]; [`Refusal::QueueFull`] and [`Refusal::QueueTimeout`].
     async fn seat(&mut self) -> Result<Seat, Refusal> {
+        self.left = self.left.checked_sub(1).ok_or_else(|| self.failure.clone())?;
         let (members, is_new) = (&self.pool.members, self.tried.is_empty());
         if !(is_new && members.is_limited() && self.pool.queue.waiting() > 0) {
             match members.seat(self.wish, &mut self.tried) {
@@ -109,14 +174,12 @@ impl<'a> Search<'a> {
     /// When none is left, what the last one tried said; [`Refusal::NoBackend`] when none may be picked at all, and
     /// [`Refusal::NoBackendYet`] when there is none.
     pub fn pick(&mut self) -> Result<Lease, Refusal> {
+        self.left = self.left.checked_sub(1).ok_or_else(|| self.failure.clone())?;
         self.pool.members.pick(self.wish, &mut self.tried).ok_or_else(|| self.failure.clone())
     }
 
     /// A new connection; `None` when it did not come about, and another backend may be tried.
-    ///
-    /// # Errors
-    /// [`Refusal::Unreachable`] when no other one may.
-    pub async fn dial(&mut self, backend: &Arc<Backend>) -> Result<Option<Stream>, Refusal> {
+    async fn dial(&mut self, backend: &Arc<Backend>) -> Result<Option<Stream>, Refusal> {
         let error = match dial::connect(&backend.address, &self.way, self.pool.connect_timeout).await {
             Ok(stream) => {
                 backend.conduct.succeeded(Fault::Connect);
@@ -129,6 +192,51 @@ impl<'a> Search<'a> {
         tell_log(backend, &error);
         self.failure = Refusal::Unreachable(error.error);
         if self.failure.tries_another() { Ok(None) } else { Err(self.failure.clone()) }
+    }
+
+    /// The rules by which a request goes on that a backend has got; `None` when it does not.
+    pub fn rules(&self) -> Option<&'a config::Retry> {
+        self.pool.retry.as_ref().map(|retry| &retry.rules)
+    }
+
+    /// The backend that a plain request goes on to which another one has got; `None` when it must not go on. Returns when
+    /// it is time to, which is before `deadline`.
+    pub async fn go_on(&mut self, cause: RetryCause, deadline: Instant) -> Option<Lease> {
+        let wait = self.back_off(deadline)?;
+        let lease = self.pick().ok()?;
+        self.spend(cause, wait).await.then_some(lease)
+    }
+
+    /// The same for a handshake.
+    pub async fn go_on_seated(&mut self, cause: RetryCause, deadline: Instant) -> Option<Seat> {
+        let wait = self.back_off(deadline)?;
+        let seat = self.seat().await.ok()?;
+        self.spend(cause, wait).await.then_some(seat)
+    }
+
+    /// How long to wait before the next retry; `None` when that is not before `deadline`.
+    fn back_off(&self, deadline: Instant) -> Option<Duration> {
+        let wait = back_off(self.rules()?, self.retries, fastrand::f64());
+        (Instant::now() + wait < deadline).then_some(wait)
+    }
+
+    /// Takes a retry out of the budget, and waits; `false` when it is spent.
+    async fn spend(&mut self, cause: RetryCause, wait: Duration) -> bool {
+        let Some(retry) = &self.pool.retry else { return false };
+        if !retry.budget.take(&retry.rules, std::time::Instant::now()) {
+            self.pool.metrics.retries_refused.increment();
+            return false;
+        }
+        self.retries += 1;
+        self.count(cause);
+        if !wait.is_zero() {
+            sleep(wait).await;
+        }
+        true
+    }
+
+    fn count(&self, cause: RetryCause) {
+        self.pool.metrics.retries(cause).increment();
     }
 }
 
@@ -144,14 +252,14 @@ fn tell_log(backend: &Backend, DialError { error, detail }: &DialError) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::path::Path;
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{self, Balance, Config};
+    use crate::config::{self, Balance, Config, Statuses};
     use crate::upstream::balance::tests::members;
     use crate::upstream::members::Members;
 
@@ -172,11 +280,25 @@ mod tests {
             keepalive: None,
             health: None,
             ejection: None,
+            retry: None,
             queue_bounds: config::Queue { waiting_max: 9, timeout: second },
             connect_timeout: second,
             handshake_timeout: second,
             response_timeout: second,
             metrics: metrics.pool("p"),
+        }
+    }
+
+    /// Rules of some kind.
+    pub fn rules() -> config::Retry {
+        config::Retry {
+            attempts: 4,
+            try_timeout: None,
+            statuses: Statuses(Vec::new()),
+            back_off: Duration::from_millis(25),
+            back_off_max: Duration::from_millis(250),
+            budget: 20,
+            budget_per_second: 3,
         }
     }
 

@@ -32,6 +32,7 @@ mod regressions;
 mod reload;
 mod reload_traffic;
 mod request_limits;
+mod retry;
 mod routing;
 mod sizes;
 mod spine;

@@ -6,6 +6,7 @@ use super::balance::{balance, sticky};
 use super::discovery::discovery;
 use super::ejection::ejection;
 use super::health::health;
+use super::retry::retry;
 use super::{Unique, all, free_name, pem, unix_path};
 use crate::config::discovery::{Discovery, Source};
 use crate::config::file::{
@@ -74,6 +75,12 @@ fn pool(name: At<String>, words: PoolWords, reader: &mut Reader) -> Option<Pool>
         None => None,
     };
     let tls = tls.and_then(|tls| named_by(tls, discovery.as_ref()?.as_ref(), reader));
+    let handshake_timeout = words.handshake_timeout.or(defaults::HANDSHAKE_TIMEOUT);
+    let retry = match words.retry.optional() {
+        Some(Some(words)) => retry(words.value, handshake_timeout, reader).map(Some),
+        Some(None) => Some(None),
+        None => None,
+    };
     if let Some(backends) = &backends {
         report_only_backups(backends, reader);
     }
@@ -93,8 +100,9 @@ fn pool(name: At<String>, words: PoolWords, reader: &mut Reader) -> Option<Pool>
         queue: queue?,
         health: health?,
         ejection: ejection?,
+        retry: retry?,
         connect_timeout: words.connect_timeout.or(defaults::CONNECT_TIMEOUT)?,
-        handshake_timeout: words.handshake_timeout.or(defaults::HANDSHAKE_TIMEOUT)?,
+        handshake_timeout: handshake_timeout?,
         response_timeout: words.response_timeout.or(defaults::RESPONSE_TIMEOUT)?,
     })
 }

@@ -14,6 +14,7 @@ use crate::telemetry::Metrics;
 use crate::upstream::backend::Health;
 use crate::upstream::members::{Member, Members};
 use crate::upstream::pool::Pool;
+use crate::upstream::retry::Retry;
 use crate::upstream::sticky::Cookies;
 
 /// The backends that `words` begins with. What `before`, the pool of the same name, has stays in force until discovery
@@ -94,6 +95,7 @@ pub fn assemble(
         keepalive: words.keepalive,
         health: words.health.clone(),
         ejection: words.ejection.clone(),
+        retry: words.retry.clone().map(Retry::new),
         connect_timeout: words.connect_timeout,
         handshake_timeout: words.handshake_timeout,
         response_timeout: words.response_timeout,

@@ -11,6 +11,7 @@ use super::{Unwell, parting, request};
 use crate::config::{Limits, WebSocketProbe};
 use crate::net::dial::{self, Way};
 use crate::net::tls;
+use crate::outcome::Refusal;
 use crate::proto::handshake::Offer;
 use crate::upstream::backend::Backend;
 use crate::upstream::handshake::{Reply, offer};
@@ -35,7 +36,8 @@ pub async fn probe(
     }
     let stream = dial::connect(&backend.address, way, deadline).await?;
     let request = request.map(|()| Empty::new());
-    let switched = match offer(stream, limits, request, &offered, deadline).await? {
+    let reply = timeout(deadline, offer(stream, limits, request, &offered, None)).await;
+    let switched = match reply.unwrap_or(Err(Refusal::BackendTimeout))? {
         Reply::Switched(switched) => switched,
         Reply::Declined(answer) => return Err(request::status(answer.status())),
     };

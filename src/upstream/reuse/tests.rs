@@ -60,6 +60,7 @@ fn pool(keepalive: Keepalive, tls: Option<Connector>) -> Pool {
         keepalive: Some(keepalive),
         health: None,
         ejection: None,
+        retry: None,
         connect_timeout: Duration::from_secs(1),
         handshake_timeout: Duration::from_secs(1),
         response_timeout: Duration::from_secs(1),
