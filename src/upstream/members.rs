@@ -172,24 +172,22 @@ impl Members {
         {
             return Some(named);
         }
-        let ready = [&self.first, &self.backups].into_iter().find_map(|group| {
-            [Health::Up, Health::Unknown].into_iter().find_map(|health| {
-                let fits = |backend: &Backend| backend.is_ready_and(health);
-                self.among::<SEATED>(group, wish, tried, is_full, fits)
-            })
-        });
-        ready.or_else(|| self.last_resort::<SEATED>(wish, tried, is_full))
+        let is_up = |backend: &Backend| backend.is_ready_and(Health::Up);
+        // Nearly always there is one.
+        self.among::<SEATED>(&self.first, wish, tried, is_full, is_up)
+            .or_else(|| self.others::<SEATED>(wish, tried, is_full))
     }
 
     #[cold]
-    fn last_resort<const SEATED: bool>(
-        &self,
-        wish: Wish,
-        tried: &Tried,
-        is_full: &Cell<bool>,
-    ) -> Option<usize> {
-        let mut groups = [&self.first, &self.backups].into_iter();
-        groups.find_map(|group| self.among::<SEATED>(group, wish, tried, is_full, Backend::is_last_resort))
+    fn others<const SEATED: bool>(&self, wish: Wish, tried: &Tried, is_full: &Cell<bool>) -> Option<usize> {
+        let (first, backups) = (&self.first, &self.backups);
+        let ready = [(first, Health::Unknown), (backups, Health::Up), (backups, Health::Unknown)];
+        let ready = ready.into_iter().find_map(|(group, health)| {
+            self.among::<SEATED>(group, wish, tried, is_full, |backend| backend.is_ready_and(health))
+        });
+        let last_resort =
+            |group| self.among::<SEATED>(group, wish, tried, is_full, Backend::is_last_resort);
+        ready.or_else(|| [first, backups].into_iter().find_map(last_resort))
     }
 
     fn among<const SEATED: bool>(
