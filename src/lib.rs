@@ -205,6 +205,8 @@
 //! | connections to backends for one request | 4, each `connect_timeout`, TLS included | 502, 504 |
 //! | idle connections to a backend | `keepalive.idle_max`, `timeout` and `age_max`; together what the descriptors leave | they are closed |
 //! | a backend's answer | `handshake_timeout`, `response_timeout` | 504 |
+//! | a try of a handshake | `retry.try_timeout` | another backend is asked, if there is one |
+//! | a wait before a retry | `retry.back_off_max` | the retry begins, if it can before the deadline of all tries |
 //! | what a probe reads | an answer's head as above, `health.body_bytes_max`; 1 MiB of frames, 64 KiB behind the end | it has failed, or is cut |
 //! | a probe | `health.timeout` | it has failed |
 //! | silence in a tunnel, or in an answer's body | the route's `idle_timeout` | it is ended |

@@ -60,7 +60,8 @@ struct Unanswered {
 /// later ones together.
 ///
 /// # Errors
-/// As [`Search::connect`], [`Connection::begin`] and [`Outgoing::send`].
+/// As [`Search::connect`], [`Connection::begin`] and [`Connection::send`]; [`Refusal::BackendTimeout`], [`Refusal::RequestBody`] or
+/// [`Refusal::BodyTooLarge`].
 pub async fn ask(
     search: &mut Search<'_>,
     limits: &Limits,

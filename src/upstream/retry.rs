@@ -3,7 +3,7 @@
 //! A connection that does not come about costs nobody anything, so the next backend is asked at once. Once a backend has
 //! got a request, only a pool with a [`Retry`] lets it go on to another: when there was not a byte of an answer in time
 //! or at all, or when the answer was one of its statuses. That puts load on backends that may be sick, so it waits
-//! ([`back_off`]), and comes out of a [`Budget`].
+//! ([`mod@back_off`]), and comes out of a [`Budget`].
 //!
 //! No backend is tried twice by one request: what failed a moment ago fails again, more often than not, and is the one
 //! that needs to be left alone. So in a pool of one there are no retries.
