@@ -1,5 +1,6 @@
 //! What routes change of a request and its answer.
 
+use http::uri::PathAndQuery;
 use toml::Spanned;
 use toml::de::DeValue;
 
@@ -27,7 +28,9 @@ fn prefix(text: &str) -> Result<PathPrefix, Wrong> {
         let whole = if before.is_empty() { "/" } else { before };
         return wrong(text, "is more than the beginning of a path", write(whole));
     }
-    if !text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\') || text.len() > PREFIX_BYTES_MAX {
+    let is_sent = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    // Some signs no target has, such as <.
+    if !is_sent || PathAndQuery::try_from(text).is_err() || text.len() > PREFIX_BYTES_MAX {
         let remedy = "write up to 1024 letters, digits and signs, others percent-encoded, such as %20";
         return wrong(text, "has a character that no request sends, or too many", remedy);
     }
