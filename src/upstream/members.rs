@@ -185,8 +185,7 @@ impl Members {
         let ready = ready.into_iter().find_map(|(group, health)| {
             self.among::<SEATED>(group, wish, tried, is_full, |backend| backend.is_ready_and(health))
         });
-        let last_resort =
-            |group| self.among::<SEATED>(group, wish, tried, is_full, Backend::is_last_resort);
+        let last_resort = |group| self.among::<SEATED>(group, wish, tried, is_full, Backend::is_last_resort);
         ready.or_else(|| [first, backups].into_iter().find_map(last_resort))
     }
 
