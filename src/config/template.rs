@@ -93,7 +93,7 @@ impl Template {
     /// Reads a template in which `is_known` variables may stand.
     ///
     /// # Errors
-    /// What is not ended, not a variable, or not known in this place; more than [`VARIABLES_MAX`] variables.
+    /// What is not ended, not a variable, or not known in this place; more than 16 variables.
     pub fn parse(text: &str, is_known: impl Fn(Variable) -> bool) -> Result<Self, Fault> {
         let mut template = Self::default();
         let mut rest = text;

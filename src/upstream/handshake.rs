@@ -60,13 +60,13 @@ pub async fn ask(
     let (seat, stream) = search.connect().await?;
     told(seat.backend());
     let terms = Terms { limits, offer, deadline: Instant::now() + search.pool.handshake_timeout };
-    let spare = search.rules().map(|_| head.clone());
+    let spare = search.rules().map(|_| Box::new(head.clone()));
     let (reply, next) = terms.one(search, &seat, stream, head).await;
     let last = reply.map(|reply| (seat, reply));
     match next.zip(spare) {
         None => last,
         // Few handshakes come here: the others need no room for it.
-        Some((next, head)) => Box::pin(terms.others(search, next, head, last, told)).await,
+        Some((next, head)) => Box::pin(terms.others(search, next, *head, last, told)).await,
     }
 }
 

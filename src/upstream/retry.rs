@@ -85,7 +85,7 @@ impl<'a> Search<'a> {
     /// A connection to a backend for a tunnel, and the seat there.
     ///
     /// # Errors
-    /// As [`Search::seat`] and [`Search::reach`].
+    /// As [`Search::pick`] and [`Search::reach`]; [`Refusal::QueueFull`] and [`Refusal::QueueTimeout`].
     pub async fn connect(&mut self) -> Result<(Seat, Stream), Refusal> {
         let seat = self.seat().await?;
         self.reach(seat).await
