@@ -192,6 +192,7 @@
 //! | empty DATA frames | 100 in a connection's life | the connection is cut |
 //! | connections to backends for one request | 4, each `connect_timeout`, TLS included | 502, 504 |
 //! | idle connections to a backend | `keepalive.idle_max`, `timeout` and `age_max`; together what the descriptors leave | they are closed |
+//! | connections to one backend from one source address | the ports of `net.ipv4.ip_local_port_range` | the next of `source_addresses`; then 503 |
 //! | a backend's answer | `handshake_timeout`, `response_timeout` | 504 |
 //! | what a probe reads | an answer's head as above, `health.body_bytes_max`; 1 MiB of frames, 64 KiB behind the end | it has failed, or is cut |
 //! | a probe | `health.timeout` | it has failed |

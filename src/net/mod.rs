@@ -9,5 +9,6 @@ pub mod line;
 pub mod listening;
 pub mod proxy_header;
 pub mod socket;
+pub mod source;
 pub mod stream;
 pub mod tls;

@@ -36,7 +36,10 @@ impl ConnectError {
             | ConnectError::Tls
             | ConnectError::TlsTimeout
             | ConnectError::Other => true,
-            ConnectError::Name | ConnectError::Exhausted => false,
+            ConnectError::Name
+            | ConnectError::SourcePort
+            | ConnectError::SourceAddress
+            | ConnectError::Exhausted => false,
         }
     }
 }

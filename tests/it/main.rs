@@ -33,6 +33,7 @@ mod reload_traffic;
 mod request_limits;
 mod routing;
 mod sizes;
+mod source_addresses;
 mod spine;
 mod states;
 mod sticky;

@@ -8,6 +8,7 @@ use super::super::Snapshot;
 use super::super::registry::Registry;
 use crate::config::discovery::Source;
 use crate::config::{self, Problems, list};
+use crate::net::source::Sources;
 use crate::net::tls::connect::Connector;
 use crate::net::tls::secrets::Secrets;
 use crate::telemetry::Metrics;
@@ -91,6 +92,7 @@ pub fn assemble(
         tls,
         proxy_protocol: words.proxy_protocol,
         keepalive: words.keepalive,
+        sources: Sources::new(&words.source_addresses),
         health: words.health.clone(),
         ejection: words.ejection.clone(),
         connect_timeout: words.connect_timeout,

@@ -19,6 +19,7 @@ use tokio::time::{sleep, timeout};
 use super::backend::{Backend, Health};
 use crate::config::{self, HealthKind, Limits, OnDown, Tcp};
 use crate::net::dial::{DialError, Way};
+use crate::net::source::Sources;
 use crate::net::tls::connect::Connector;
 use crate::outcome::Refusal;
 use crate::proto::proxy_header::{Header, Version};
@@ -35,6 +36,8 @@ pub struct Terms {
     pub proxy_protocol: Option<Version>,
     /// Options of its sockets.
     pub tcp: Tcp,
+    /// Where its connections come from.
+    pub sources: Sources,
     /// Of which the bounds of an answer's head hold.
     pub limits: Limits,
 }
@@ -86,9 +89,9 @@ pub async fn watch(
 }
 
 async fn probe(backend: &Backend, terms: &Terms) -> Result<(), Unwell> {
-    let Terms { check, tls, proxy_protocol, tcp, limits } = terms;
+    let Terms { check, tls, proxy_protocol, tcp, sources, limits } = terms;
     let hello = proxy_protocol.map(|version| Header::Local.write(version));
-    let way = Way { hello, tls: tls.as_ref(), tcp };
+    let way = Way { hello, tls: tls.as_ref(), tcp, sources };
     match &check.kind {
         HealthKind::Tcp => tcp::probe(backend, &way, check.timeout).await,
         HealthKind::Http(probe) => http::probe(backend, &way, probe, check.timeout, limits).await,
