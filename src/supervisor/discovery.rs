@@ -267,8 +267,9 @@ impl Supervisor {
             self.plane.sessions.cut_backends(&labels, Cut::BackendRemoved);
         }
         if swept.is_smaller {
-            self.discovery.count_leaving();
+            // Who is counted no longer has left nothing behind.
             self.forget_backends();
+            self.discovery.count_leaving();
         }
     }
 }
