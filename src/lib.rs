@@ -115,8 +115,9 @@
 //! reader does not take them, then at most one buffer's worth ([`tunnel::scratch::SCRATCH_BYTES`]) in each direction.
 //! hyper's own buffers are gone by then: its read-ahead is copied out, because even an empty one would keep 8 KiB alive.
 //!
-//! Frame headers are read as they pass ([`proto::scan`]): they are counted and the Close frames noted, nothing is
-//! changed. After a violation of the framing that direction is no longer watched; its bytes go on.
+//! Frame headers are read as they pass ([`proto::scan`]): what they begin is counted ([`tunnel::tap`]) and the Close frames
+//! noted, nothing is changed. After a violation of the framing that direction is no longer watched; its bytes go on. A
+//! tunnel whose route says `inspect = "off"` is not watched at all.
 //!
 //! Time costs a tunnel nothing per message: a coarse clock of the worker ([`tunnel::clock`]) stamps activity, and one
 //! timer per tunnel looks at the stamp when it fires.
@@ -128,12 +129,15 @@
 //! |---|---|
 //! | 512 | its task: [`tunnel::splice::Splice`] (296) with its guards (56), tokio's header and trailer, rounded up to 128 |
 //! | 2 x 256 | tokio's readiness of the two sockets, aligned to cache lines |
-//! | 176 | its entry in the live table ([`tunnel::sessions::Session`], 160, counted) |
+//! | 176 | its entry in the live table ([`tunnel::sessions::Session`], 160, counted): its route's terms among it |
 //! | 96 | its timer: one, for the nearest of its deadlines |
 //! | 40 | its place among the connections (`Presence`, counted): permit, gauge, load of the worker |
 //! | about 42 | its share of the live table's nodes |
 //!
-//! Lease, permit, gauge, terms, listener and metric handles are pointers in the task; route, backend and listener names
+//! What few tunnels have at a time has a block of its own behind that entry ([`tunnel::seldom`]): from the first control
+//! frame on, 64 bytes.
+//!
+//! Lease, permit, gauge, listener and metric handles are pointers in the task; route, backend and listener names
 //! are shared. A subprotocol that was agreed on costs its length. TLS from the client adds 6,473 bytes: rustls' read
 //! buffer (4,096), its connection (1,208), its record bookkeeping (640 + 2 x 96), its traffic state (224) and keys (2 x
 //! 48), and 1,216 bytes of AES contexts in the C library's heap. The allocator's rounding and pages in use make that

@@ -287,6 +287,55 @@ pub struct Ending {
     pub reason: EndReason,
 }
 
+/// What became of a tunnel's Close frames (RFC 6455 5.5.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closing {
+    /// Who sent the first one, if there was one.
+    pub by: Option<Party>,
+    /// What it said.
+    pub code: CloseCode,
+    /// Whether either side sent one and got one (RFC 6455 7.1.4).
+    pub clean: bool,
+}
+
+/// What a Close frame says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseCode {
+    /// There was none.
+    None,
+    /// It has no code.
+    Empty,
+    /// This, as sent: nobody has looked whether it may be.
+    Number(u16),
+}
+
+impl CloseCode {
+    /// The word in metrics: the codes of the RFC, ranges for others.
+    pub fn label(self) -> &'static str {
+        match self {
+            CloseCode::None => "none",
+            CloseCode::Empty => "empty",
+            CloseCode::Number(code) => match code {
+                1000 => "1000",
+                1001 => "1001",
+                1002 => "1002",
+                1003 => "1003",
+                1007 => "1007",
+                1008 => "1008",
+                1009 => "1009",
+                1010 => "1010",
+                1011 => "1011",
+                1012 => "1012",
+                1013 => "1013",
+                1014 => "1014",
+                3000..=3999 => "3xxx",
+                4000..=4999 => "4xxx",
+                _ => "other",
+            },
+        }
+    }
+}
+
 /// In what way a tunnel ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndReason {

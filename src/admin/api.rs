@@ -139,19 +139,35 @@ impl Api {
 fn describe(session: &Session) -> Value {
     let now = Instant::now();
     let since = |then| milliseconds(now.saturating_duration_since(then));
+    let of = |direction| {
+        let control = session.control(direction);
+        let messages = session.messages(direction);
+        let binary = session.binary_messages(direction);
+        json!({
+            "bytes": session.bytes(direction),
+            "text_messages": messages.saturating_sub(binary),
+            "binary_messages": binary,
+            "pings": control.pings,
+            "pongs": control.pongs,
+            "closed": control.close.is_some(),
+            "close_code": control.close.and_then(|close| close.code),
+        })
+    };
     json!({
         "id": session.id.to_string(),
         "client": session.client.to_string(),
-        "route": &*session.route,
+        "route": &*session.terms.route,
         "backend": &*session.backend,
         "http": http_version(session.http),
         "subprotocol": session.subprotocol,
-        "age_ms": since(session.opened),
+        "age_ms": since(session.opened()),
         "idle_ms": since(session.active()),
         "bytes_to_backend": session.bytes(Direction::ToBackend),
         "bytes_to_client": session.bytes(Direction::ToClient),
         "messages_to_backend": session.messages(Direction::ToBackend),
         "messages_to_client": session.messages(Direction::ToClient),
+        "to_backend": of(Direction::ToBackend),
+        "to_client": of(Direction::ToClient),
     })
 }
 

@@ -8,7 +8,7 @@ use http::StatusCode;
 
 use super::file::{PlainBalance, Verify};
 use super::{
-    ATTEMPTS_MAX, ClientCertificateMode, LogFormat, LogLevel, OnDown, SameSite, State, TlsVersion,
+    ATTEMPTS_MAX, ClientCertificateMode, Inspect, LogFormat, LogLevel, OnDown, SameSite, State, TlsVersion,
     UnknownName,
 };
 
@@ -76,6 +76,9 @@ pub const EXTENDED_CONNECT: bool = false;
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 /// `routes.half_close_timeout`: time to answer a close, and to send what is left.
 pub const HALF_CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// `routes.inspect`: whoever runs WebSockets wants to know what passes, and why they end.
+pub const INSPECT: Inspect = Inspect::Observe;
 
 /// `pools.NAME.balance`: tunnels stay, so what counts is how many are open.
 pub const BALANCE: PlainBalance = PlainBalance::LeastConnections;

@@ -34,8 +34,8 @@ use super::syntax::{
 use super::units::{Delay, IdleTimeout, KernelTimer, Size, Timeout};
 use super::words::{Auto, Entries, List, Named, Number, Off, choices};
 use super::{
-    At, BackendAddress, Cipher, ClientCertificateMode, HashKey, HostMatch, Kind, ListenAddress, LogFormat,
-    LogLevel, OriginMatch, PathMatch, State, TlsVersion, UnknownName, ValueMatch,
+    At, BackendAddress, Cipher, ClientCertificateMode, HashKey, HostMatch, Inspect, Kind, ListenAddress,
+    LogFormat, LogLevel, OriginMatch, PathMatch, State, TlsVersion, UnknownName, ValueMatch,
 };
 use crate::proto::proxy_header::Version;
 
@@ -291,6 +291,8 @@ words! {
         optional idle_timeout: IdleTimeout,
         /// How long one direction may go on after the other ended, up to 7d; default 30s.
         optional half_close_timeout: Timeout,
+        /// Whether frames are read as they pass: `"observe"` or `"off"`; default observe.
+        optional inspect: Inspect,
         /// Size of a request's body, 1B to 1TiB; absent: any.
         optional body_bytes_max: Size<1, 1_099_511_627_776>,
     }
@@ -437,6 +439,7 @@ choices!(Cipher {
 });
 choices!(Verify { "full" => Self::Full, "none" => Self::None, });
 choices!(Kind { "websocket" => Self::WebSocket, "http" => Self::Http, });
+choices!(Inspect { "observe" => Self::Observe, "off" => Self::Off, });
 choices!(Version { "v1" => Self::V1, "v2" => Self::V2, });
 choices!(LogFormat { "json" => Self::Json, "text" => Self::Text, });
 choices!(LogLevel {

@@ -65,7 +65,7 @@ pub use pattern::{Case, PATTERNS_MAX, Pattern};
 pub use pool::{Backend, BackendAddress, Keepalive, Pool, Queue, State};
 pub use problem::{Place, Problem, Problems, Severity, Sources};
 pub use retry::{ATTEMPTS_MAX, Retry};
-pub use route::{HostMatch, Match, OriginMatch, PathMatch, Route};
+pub use route::{HostMatch, Inspect, Match, OriginMatch, PathMatch, Route};
 pub use template::{Part, Template, Variable};
 pub use tls::{
     Certificate, Cipher, ClientCertificateMode, ClientCertificates, Pem, PoolTls, Tls, TlsVersion, Trust,

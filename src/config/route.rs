@@ -28,8 +28,19 @@ pub struct Route {
     pub idle_timeout: Duration,
     /// How long one direction may go on after the other ended.
     pub half_close_timeout: Duration,
+    /// Whether the frames of its tunnels are read.
+    pub inspect: Inspect,
     /// Bytes of a request's body; `None` is any.
     pub body_bytes_max: Option<u64>,
+}
+
+/// What is done with the frames of tunnels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inspect {
+    /// Their headers are read as they pass, and counted.
+    Observe,
+    /// Nothing: a tunnel is a pipe.
+    Off,
 }
 
 /// Which requests a route takes: those for which all of it holds.

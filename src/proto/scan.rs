@@ -3,7 +3,7 @@
 //! The bytes pass by in pieces of any size; the scanner reads frame headers, skips payload by arithmetic,
 //! and can say at any time whether the direction stands between two frames. Only there may the proxy add a
 //! frame of its own. It edits nothing, keeps at most one unfinished header, and looks into no payload but
-//! the first two bytes of a Close.
+//! the first ten bytes of a control frame: the code of a Close, and what tells one Pong from another.
 //!
 //! A sender that breaks the framing rules is reported once; after that there is no telling where a frame
 //! begins, and the scanner is blind for good. Text is not checked for UTF-8, and nothing is decompressed.
@@ -17,23 +17,26 @@ const RSV1: u8 = 0b100;
 pub struct Scanner {
     /// Bytes of payload of the present frame that are still to come.
     remaining: u64,
-    /// The start of a header whose end has not come yet.
+    /// Payload of the present message so far, that of its present frame included.
+    message_bytes: u64,
+    /// Between frames: the start of a header whose end has not come yet. Within a control frame: its masking key, zero if it
+    /// has none, and the start of its payload without the mask.
     held: [u8; HEADER_BYTES_MAX],
+    /// Of the header, or of the payload.
     held_bytes: u8,
-    /// The masking key of the present Close frame, zero if it has none.
-    close_mask: [u8; 4],
-    /// The code of the first Close frame, as far as it has come. Further ones are not noted.
-    close_code: [u8; 2],
-    close_code_bytes: u8,
+    /// The first one. Further ones are not noted.
     close: Option<Close>,
     /// What it means when `remaining` becomes zero.
-    ends: Ends,
+    present: Kind,
+    /// What the message is that began with a fragment and has not ended.
+    open: Option<Kind>,
     side: Side,
     rsv1_allowed: bool,
-    message_open: bool,
-    blind: bool,
-    violation: Option<Violation>,
+    sight: Sight,
 }
+
+/// Bytes of [`Scanner::held`] in front of a control frame's payload.
+const KEY_BYTES: usize = 4;
 
 /// Who sends the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +45,51 @@ pub enum Side {
     Client,
     /// The backend: no frame may be masked.
     Backend,
+}
+
+/// How far [`Scanner::step`] came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// To the end of the bytes, and no frame ended there.
+    More,
+    /// To the end of a frame: the direction stands between two.
+    Frame(Frame),
+    /// To a frame that breaks the rules, none of whose bytes were taken, but for those of its header that were held. From
+    /// here on the scanner is blind.
+    Violation(Violation),
+}
+
+/// A frame that has passed whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// What it was.
+    pub kind: Kind,
+    /// Payload as on the wire, compressed or not: of a message that of all its fragments.
+    pub bytes: u64,
+}
+
+/// What a frame was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A part of a message, not its last.
+    Fragment,
+    /// The last or only frame of a text message.
+    Text,
+    /// The last or only frame of a binary message.
+    Binary,
+    /// A Close.
+    Close,
+    /// A Ping.
+    Ping,
+    /// A Pong.
+    Pong,
+}
+
+impl Kind {
+    /// Whether it ends a message; a control frame is none.
+    pub fn is_message(self) -> bool {
+        matches!(self, Kind::Text | Kind::Binary)
+    }
 }
 
 /// What ended within the bytes of one [`Scanner::feed`]. Both counts saturate.
@@ -62,10 +110,10 @@ pub struct Close {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ends {
-    Frame,
-    Message,
-    Close,
+enum Sight {
+    Clear,
+    Blind,
+    Lost(Violation),
 }
 
 impl Scanner {
@@ -74,49 +122,62 @@ impl Scanner {
     pub fn new(side: Side, rsv1_allowed: bool) -> Scanner {
         Scanner {
             remaining: 0,
+            message_bytes: 0,
             held: [0; HEADER_BYTES_MAX],
             held_bytes: 0,
-            close_mask: [0; 4],
-            close_code: [0; 2],
-            close_code_bytes: 0,
             close: None,
-            ends: Ends::Frame,
+            present: Kind::Fragment,
+            open: None,
             side,
             rsv1_allowed,
-            message_open: false,
-            blind: false,
-            violation: None,
+            sight: Sight::Clear,
         }
     }
 
     /// A scanner that looks at nothing and never stands at a boundary.
     pub fn blind() -> Scanner {
-        Scanner { blind: true, ..Scanner::new(Side::Backend, false) }
+        Scanner { sight: Sight::Blind, ..Scanner::new(Side::Backend, false) }
     }
 
-    /// Takes note of the next bytes of the direction and says what ended within them. Where the bytes are
-    /// cut makes no difference. A blind scanner sees nothing.
+    /// Takes note of the next bytes of the direction, at most to the end of the present frame, and leaves those behind it
+    /// in `bytes`. Where the bytes are cut makes no difference. A blind scanner takes all of them and sees nothing.
+    #[inline]
+    pub fn step(&mut self, bytes: &mut &[u8]) -> Step {
+        if self.sight != Sight::Clear {
+            *bytes = &[];
+            return Step::More;
+        }
+        if self.remaining == 0 {
+            match self.read_header(bytes) {
+                Ok(Some((header, rest))) => {
+                    *bytes = rest;
+                    self.begin(&header);
+                }
+                Ok(None) => {
+                    *bytes = &[];
+                    return Step::More;
+                }
+                Err(violation) => {
+                    self.sight = Sight::Lost(violation);
+                    return Step::Violation(violation);
+                }
+            }
+        }
+        *bytes = self.pass_payload(bytes);
+        if self.remaining == 0 { Step::Frame(self.end()) } else { Step::More }
+    }
+
+    /// Takes note of the next bytes of the direction, all of them, and says what ended within them.
     #[inline]
     pub fn feed(&mut self, mut bytes: &[u8]) -> Seen {
         let mut seen = Seen::default();
-        while !bytes.is_empty() && !self.blind {
-            if self.remaining == 0 {
-                match self.read_header(bytes) {
-                    Ok(Some((header, rest))) => {
-                        bytes = rest;
-                        self.begin(&header);
-                    }
-                    Ok(None) => break,
-                    Err(violation) => {
-                        self.violation = Some(violation);
-                        self.blind = true;
-                        break;
-                    }
+        while !bytes.is_empty() {
+            match self.step(&mut bytes) {
+                Step::Frame(frame) => {
+                    seen.frames = seen.frames.saturating_add(1);
+                    seen.messages = seen.messages.saturating_add(u32::from(frame.kind.is_message()));
                 }
-            }
-            bytes = self.pass_payload(bytes);
-            if self.remaining == 0 {
-                self.end(&mut seen);
+                Step::More | Step::Violation(_) => break,
             }
         }
         seen
@@ -128,7 +189,7 @@ impl Scanner {
     /// control frames fit. Never true for a blind scanner.
     #[inline]
     pub fn at_boundary(&self) -> bool {
-        !self.blind && self.remaining == 0 && self.held_bytes == 0
+        self.sight == Sight::Clear && self.remaining == 0 && self.held_bytes == 0
     }
 
     /// The first Close frame of this direction, from the moment its last byte has passed.
@@ -138,12 +199,15 @@ impl Scanner {
 
     /// Whether this scanner looks at nothing, from the beginning or since a violation.
     pub fn is_blind(&self) -> bool {
-        self.blind
+        self.sight != Sight::Clear
     }
 
     /// What made this scanner blind, if anything did.
     pub fn violation(&self) -> Option<Violation> {
-        self.violation
+        match self.sight {
+            Sight::Lost(violation) => Some(violation),
+            Sight::Clear | Sight::Blind => None,
+        }
     }
 
     /// The next header, which begins in `held` or in `bytes`, and the bytes behind it; `None` if its end is
@@ -192,10 +256,10 @@ impl Scanner {
         if header.rsv & !rsv_allowed != 0 {
             return Err(Violation::ReservedBits);
         }
-        if starts && self.message_open {
+        if starts && self.open.is_some() {
             return Err(Violation::StartInsideMessage);
         }
-        if header.opcode == Opcode::Continuation && !self.message_open {
+        if header.opcode == Opcode::Continuation && self.open.is_none() {
             return Err(Violation::ContinuationWithoutStart);
         }
         Ok(())
@@ -204,15 +268,27 @@ impl Scanner {
     #[inline]
     fn begin(&mut self, header: &Header) {
         self.remaining = header.length;
-        self.ends = if header.opcode == Opcode::Close {
-            self.close_mask = header.mask.unwrap_or_default();
-            Ends::Close
-        } else if header.opcode.is_control() {
-            Ends::Frame
-        } else {
-            self.message_open = !header.fin;
-            if header.fin { Ends::Message } else { Ends::Frame }
+        let message = match header.opcode {
+            Opcode::Text => Kind::Text,
+            Opcode::Binary => Kind::Binary,
+            Opcode::Continuation => self.open.unwrap_or(Kind::Fragment),
+            control => return self.begin_control(control, header.mask),
         };
+        self.message_bytes = self.message_bytes.saturating_add(header.length);
+        (self.present, self.open) =
+            if header.fin { (message, None) } else { (Kind::Fragment, Some(message)) };
+    }
+
+    fn begin_control(&mut self, opcode: Opcode, mask: Option<[u8; KEY_BYTES]>) {
+        self.present = match opcode {
+            Opcode::Close => Kind::Close,
+            Opcode::Ping => Kind::Ping,
+            _ => Kind::Pong,
+        };
+        self.held = [0; HEADER_BYTES_MAX];
+        for (place, key) in self.held.iter_mut().zip(mask.unwrap_or_default()) {
+            *place = key;
+        }
     }
 
     /// Skips the payload at the start of `bytes` and gives back what follows it.
@@ -220,33 +296,36 @@ impl Scanner {
     fn pass_payload<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
         let ending = usize::try_from(self.remaining).ok().and_then(|n| bytes.split_at_checked(n));
         let (payload, rest) = ending.unwrap_or((bytes, &[]));
-        if self.ends == Ends::Close {
-            self.note_close_code(payload);
+        if matches!(self.present, Kind::Close | Kind::Ping | Kind::Pong) {
+            self.hold_payload(payload);
         }
         self.remaining -= payload.len() as u64;
         rest
     }
 
-    fn note_close_code(&mut self, payload: &[u8]) {
-        let places = self.close_code.iter_mut().zip(self.close_mask);
-        for ((place, key), byte) in places.skip(usize::from(self.close_code_bytes)).zip(payload) {
+    /// Holds the start of a control frame's payload, without its mask.
+    fn hold_payload(&mut self, payload: &[u8]) {
+        let (key, start) = self.held.split_at_mut(KEY_BYTES);
+        let places = start.iter_mut().zip(key.iter().cycle());
+        for ((place, key), byte) in places.skip(usize::from(self.held_bytes)).zip(payload) {
             *place = byte ^ key;
-            self.close_code_bytes += 1;
+            self.held_bytes += 1;
         }
     }
 
     #[inline]
-    fn end(&mut self, seen: &mut Seen) {
-        seen.frames = seen.frames.saturating_add(1);
-        match self.ends {
-            Ends::Frame => {}
-            Ends::Message => seen.messages = seen.messages.saturating_add(1),
-            Ends::Close => {
-                let code = u16::from_be_bytes(self.close_code);
-                let code = (self.close_code_bytes == 2).then_some(code);
-                self.close.get_or_insert(Close { code });
-            }
+    fn end(&mut self) -> Frame {
+        let kind = self.present;
+        if kind.is_message() {
+            return Frame { kind, bytes: std::mem::take(&mut self.message_bytes) };
         }
+        let held_bytes = std::mem::take(&mut self.held_bytes);
+        if kind == Kind::Close {
+            let code = self.held.get(KEY_BYTES..).and_then(|payload| payload.first_chunk());
+            let code = code.filter(|_| held_bytes >= 2).map(|code| u16::from_be_bytes(*code));
+            self.close.get_or_insert(Close { code });
+        }
+        Frame { kind, bytes: 0 }
     }
 }
 

@@ -8,7 +8,7 @@ use http::{Request, StatusCode, Version};
 use tokio::time::Instant;
 
 use super::{Caller, Plane};
-use crate::outcome::{Ending, Refusal};
+use crate::outcome::{CloseCode, Ending, Party, Refusal};
 use crate::proto::peer::Peer;
 use crate::state::Route;
 use crate::state::action::Action;
@@ -264,21 +264,29 @@ impl Drop for RequestEnd {
 /// A tunnel has ended.
 pub fn closed(plane: &Plane, listener: &str, splice: &Splice, ending: Ending) {
     let (session, terms) = (splice.session(), splice.terms());
-    let lived = session.opened.elapsed();
-    plane.metrics.tunnel_closed(&terms.route, ending);
+    let (lived, closing) = (session.opened().elapsed(), splice.closing());
+    plane.metrics.tunnel_closed(&terms.route, ending, closing);
     terms.metrics.duration.observe(lived);
     plane.access.write("close", |record| {
         record.show("id", session.id).text("listener", listener).show("client", session.client);
-        record.text("route", &session.route).text("backend", &session.backend);
+        record.text("route", &terms.route).text("backend", &session.backend);
         record.text("http", http_version(session.http)).maybe("subprotocol", session.subprotocol.as_deref());
         record.text("reason", ending.reason.label()).text("initiator", ending.by.label());
-        if let Some(code) = splice.close_code() {
+        if let CloseCode::Number(code) = closing.code {
             record.number("close_code", code.into());
         }
+        record.maybe("close_initiator", closing.by.map(Party::label)).flag("clean", closing.clean);
         record.milliseconds("lived_ms", lived);
         record.number("bytes_to_backend", session.bytes(Direction::ToBackend));
         record.number("bytes_to_client", session.bytes(Direction::ToClient));
         record.number("messages_to_backend", session.messages(Direction::ToBackend));
         record.number("messages_to_client", session.messages(Direction::ToClient));
+        for (direction, party) in
+            [(Direction::ToBackend, Party::Client), (Direction::ToClient, Party::Backend)]
+        {
+            if let Some(violation) = splice.violation(direction) {
+                record.text("violation_by", party.label()).show("violation", violation);
+            }
+        }
     });
 }

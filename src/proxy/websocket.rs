@@ -19,6 +19,7 @@ use tokio::time::sleep;
 use super::account::{self, Account};
 use super::body::Body;
 use super::{Caller, Plane, Presence, http as plain};
+use crate::config::Inspect;
 use crate::lifecycle::Permit;
 use crate::net::stream::Stream;
 use crate::outcome::{Ending, Refusal};
@@ -85,7 +86,7 @@ pub async fn open(
     let Switched { stream, early, answer, mut head } = switched;
     pool.members.remind(wish, seat.backend(), &mut head.headers);
     switch.set(Beginning {
-        backend: Leg { stream, early, scanner: scanner(Side::Backend, &answer) },
+        backend: Leg { stream, early, scanner: scanner(Side::Backend, &answer, route) },
         answer,
         seat,
         permit: handshake.permit,
@@ -118,8 +119,11 @@ fn connected(mut head: http::response::Parts) -> Response<Body> {
 }
 
 /// Frames of extensions that nobody here knows cannot be read.
-fn scanner(side: Side, answer: &Answer) -> Scanner {
-    if answer.unknown_extension { Scanner::blind() } else { Scanner::new(side, answer.permessage_deflate) }
+fn scanner(side: Side, answer: &Answer, route: &Route) -> Scanner {
+    if answer.unknown_extension || route.terms.inspect == Inspect::Off {
+        return Scanner::blind();
+    }
+    Scanner::new(side, answer.permessage_deflate)
 }
 
 /// Where a request leaves the tunnel that its 101 promises, for whoever owns the client's connection.
@@ -169,12 +173,12 @@ pub struct Beginning {
 impl Beginning {
     /// Spawns the tunnel. `stream` is the client's, behind the 101; `early` came on it together with the handshake.
     pub fn spawn(mut self, stream: Stream, early: Vec<u8>) {
-        let client = Leg { stream, early, scanner: scanner(Side::Client, &self.answer) };
+        let client = Leg { stream, early, scanner: scanner(Side::Client, &self.answer, &self.route) };
         let terms = self.route.terms.clone();
         let session = Session::new(
             self.account.id(),
             self.account.client().address(),
-            terms.route.clone(),
+            terms.clone(),
             self.seat.backend().label.clone(),
             self.answer.subprotocol.map(String::into_boxed_str),
             self.account.http(),
@@ -183,7 +187,7 @@ impl Beginning {
         self.account.opened(&session);
         let registration = self.plane.sessions.register(session);
         tokio::spawn(Tunnel {
-            splice: Splice::new(client, self.backend, terms, registration),
+            splice: Splice::new(client, self.backend, registration),
             seat: self.seat,
             _permit: self.permit,
             _active: active,
@@ -208,7 +212,7 @@ struct Tunnel {
 impl Tunnel {
     /// What its end says of the backend.
     fn judge(&self, ending: Ending) {
-        let (backend, opened) = (self.seat.backend(), self.splice.session().opened);
+        let (backend, opened) = (self.seat.backend(), self.splice.session().opened());
         match self.splice.backend_died(ending) {
             None => backend.conduct.tunnel_lived(opened.into_std()),
             // By the rules of today: those of its opening may be days old.

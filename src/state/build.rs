@@ -187,6 +187,7 @@ impl Builder<'_> {
             route: Arc::from(name),
             idle_timeout: words.idle_timeout,
             half_close_timeout: words.half_close_timeout,
+            inspect: words.inspect,
             metrics: self.metrics.route(name),
         };
         Arc::new(Route::new(Arc::new(terms), words, action))
@@ -208,8 +209,8 @@ impl Route {
 
     /// Whether `words` would give the same, the action aside.
     fn is_as(&self, words: &config::Route) -> bool {
-        let times = (self.terms.idle_timeout, self.terms.half_close_timeout);
-        times == (words.idle_timeout, words.half_close_timeout)
+        let terms = (self.terms.idle_timeout, self.terms.half_close_timeout, self.terms.inspect);
+        terms == (words.idle_timeout, words.half_close_timeout, words.inspect)
             && self.origins == words.origins
             && self.body_bytes_max == words.body_bytes_max
             && self.replacement == words.replacement

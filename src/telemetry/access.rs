@@ -119,6 +119,12 @@ impl Record {
         self
     }
 
+    /// Adds a yes or no.
+    pub fn flag(&mut self, name: &'static str, value: bool) -> &mut Record {
+        self.fields.insert(name.into(), value.into());
+        self
+    }
+
     /// Adds a duration in milliseconds, to the microsecond.
     pub fn milliseconds(&mut self, name: &'static str, value: Duration) -> &mut Record {
         self.fields.insert(name.into(), (value.as_micros() as f64 / 1000.0).into());

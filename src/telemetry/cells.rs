@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Cells that are allocated at once. No block straddles two chunks.
 const CHUNK_CELLS: usize = 512;
-/// Chunks of a worker, at most: two million cells, enough for forty thousand routes.
+/// Chunks of a worker, at most: two million cells, enough for twenty-five thousand routes.
 const CHUNKS_MAX: usize = 4096;
 /// The index of the array that all threads but the workers share.
 const SHARED: usize = 0;

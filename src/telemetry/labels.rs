@@ -4,6 +4,7 @@
 use http::{StatusCode, Version};
 
 use crate::outcome::Refusal;
+use crate::proto::frame::Violation;
 
 /// Which way bytes move; also the index into a pair of counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,22 @@ impl Direction {
             Direction::ToBackend => "to_backend",
             Direction::ToClient => "to_client",
         }
+    }
+}
+
+/// How a direction broke the rules of frames.
+pub(super) fn violation(violation: Violation) -> &'static str {
+    match violation {
+        Violation::ReservedOpcode => "reserved_opcode",
+        Violation::ReservedBits => "reserved_bits",
+        Violation::MaskMissing => "mask_missing",
+        Violation::MaskPresent => "mask_present",
+        Violation::ControlTooLong => "control_too_long",
+        Violation::ControlFragmented => "control_fragmented",
+        Violation::ContinuationWithoutStart => "continuation_without_start",
+        Violation::StartInsideMessage => "start_inside_message",
+        Violation::LengthNotMinimal => "length_not_minimal",
+        Violation::LengthTooLarge => "length_too_large",
     }
 }
 

@@ -11,12 +11,14 @@ use http::Version;
 
 use super::labels::{
     AcceptFault, ConnectionFault, Direction, DiscoveryFault, ReloadResult, Result, TUNNEL_VERSIONS,
-    TlsResult, http_version,
+    TlsResult, http_version, violation,
 };
 use super::process;
 use super::registry::{Buckets, Counter, Family, Gauge, GaugeGuard, Histogram, Kind, Registry, Samples};
 use crate::config::State;
-use crate::outcome::{ConnectError, Ending, Fault, RetryCause};
+use crate::outcome::{Closing, ConnectError, Ending, Fault, RetryCause};
+use crate::proto::frame::Violation;
+use crate::proto::scan::{Frame, Kind as FrameKind};
 
 const SECOND: u64 = 1_000_000;
 const HOUR: u64 = 3600 * SECOND;
@@ -47,6 +49,12 @@ static TUNNEL_SECONDS: Buckets = Buckets {
         168 * HOUR,
     ],
     per_unit: 1e6,
+};
+
+/// Messages: 64 B to 16 MiB.
+static MESSAGE_BYTES: Buckets = Buckets {
+    bounds: &[64, 256, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20],
+    per_unit: 1.0,
 };
 
 macro_rules! families {
@@ -112,8 +120,16 @@ families! {
         "How long tunnels lived that have ended.";
     TUNNEL_BYTES = Kind::Counter, "longhaul_tunnel_bytes_total" ["route", "direction"]
         "Bytes that tunnels have passed on, framing included, TLS not.";
-    TUNNEL_MESSAGES = Kind::Counter, "longhaul_tunnel_messages_total" ["route", "direction"]
-        "WebSocket messages that tunnels have passed on.";
+    TUNNEL_MESSAGES = Kind::Counter, "longhaul_tunnel_messages_total" ["route", "direction", "opcode"]
+        "WebSocket messages that tunnels have passed on: text or binary.";
+    TUNNEL_MESSAGE_BYTES = Kind::Histogram(&MESSAGE_BYTES), "longhaul_tunnel_message_bytes" ["route", "direction"]
+        "Payload of WebSocket messages, all fragments, as on the wire.";
+    TUNNEL_CONTROL_FRAMES = Kind::Counter, "longhaul_tunnel_control_frames_total" ["route", "direction", "opcode"]
+        "WebSocket control frames that tunnels have passed on: close, ping or pong.";
+    TUNNEL_CLOSES = Kind::Counter, "longhaul_tunnel_closes_total" ["route", "code", "initiator", "clean"]
+        "Tunnels that ended, by their first Close frame: its code, whose it was, and whether both sides closed.";
+    TUNNEL_VIOLATIONS = Kind::Counter, "longhaul_tunnel_violations_total" ["route", "direction", "kind"]
+        "Directions of tunnels that broke the rules of WebSocket frames, and are not read since.";
 
     BACKEND_UP = Kind::Gauge, "longhaul_backend_up" ["pool", "backend"]
         "1 when the backend's health checks pass or it has none, 0 when they fail, have not finished, or it is disabled.";
@@ -191,14 +207,58 @@ pub struct Metrics {
 pub struct RouteMetrics {
     /// Tunnels, by the version of HTTP that they were opened by.
     tunnels: [TunnelMetrics; 2],
-    /// Bytes passed on, by [`Direction`].
-    pub bytes: [Counter; 2],
-    /// Messages passed on, by [`Direction`].
-    pub messages: [Counter; 2],
+    directions: [DirectionMetrics; 2],
     /// From a handshake's head to its 101.
     handshake: Histogram,
     /// The lives of tunnels that ended.
     pub duration: Histogram,
+    name: Box<str>,
+    registry: Arc<Registry>,
+}
+
+/// The hot metrics of what a route's tunnels pass on in one direction.
+pub struct DirectionMetrics {
+    /// Bytes taken from the sender.
+    pub bytes: Counter,
+    texts: Counter,
+    binaries: Counter,
+    message_bytes: Histogram,
+    closes: Counter,
+    pings: Counter,
+    pongs: Counter,
+}
+
+impl DirectionMetrics {
+    fn new(registry: &Registry, route: &str, direction: Direction) -> DirectionMetrics {
+        let way = direction.label();
+        let messages = |opcode| registry.counter(&TUNNEL_MESSAGES, &[route, way, opcode]);
+        let control = |opcode| registry.counter(&TUNNEL_CONTROL_FRAMES, &[route, way, opcode]);
+        DirectionMetrics {
+            bytes: registry.counter(&TUNNEL_BYTES, &[route, way]),
+            texts: messages("text"),
+            binaries: messages("binary"),
+            message_bytes: registry.histogram(&TUNNEL_MESSAGE_BYTES, &[route, way]),
+            closes: control("close"),
+            pings: control("ping"),
+            pongs: control("pong"),
+        }
+    }
+
+    /// A frame has passed.
+    pub fn frame(&self, frame: Frame) {
+        let count = match frame.kind {
+            FrameKind::Fragment => return,
+            FrameKind::Text => &self.texts,
+            FrameKind::Binary => &self.binaries,
+            FrameKind::Close => &self.closes,
+            FrameKind::Ping => &self.pings,
+            FrameKind::Pong => &self.pongs,
+        };
+        count.increment();
+        if frame.kind.is_message() {
+            self.message_bytes.count(frame.bytes);
+        }
+    }
 }
 
 /// The hot metrics of a route's tunnels.
@@ -262,6 +322,17 @@ impl RouteMetrics {
         self.tunnels(http).active.enter()
     }
 
+    /// Of what is passed on in this direction.
+    pub fn direction(&self, direction: Direction) -> &DirectionMetrics {
+        let [up, down] = &self.directions;
+        if direction == Direction::ToBackend { up } else { down }
+    }
+
+    /// A direction broke the rules of frames, which it does once.
+    pub fn violation(&self, direction: Direction, kind: Violation) {
+        self.registry.count(&TUNNEL_VIOLATIONS, &[&self.name, direction.label(), violation(kind)]);
+    }
+
     fn tunnels(&self, http: Version) -> &TunnelMetrics {
         let [older, newer] = &self.tunnels;
         if http == Version::HTTP_2 { newer } else { older }
@@ -293,7 +364,6 @@ impl Metrics {
     /// The hot metrics of the route `name`.
     pub fn route(&self, name: &str) -> RouteMetrics {
         let registry = &self.registry;
-        let both = |family| Direction::BOTH.map(|way| registry.counter(family, &[name, way.label()]));
         let tunnels = |http| {
             let labels = [name, http_version(http)];
             TunnelMetrics {
@@ -304,10 +374,11 @@ impl Metrics {
         };
         RouteMetrics {
             tunnels: TUNNEL_VERSIONS.map(tunnels),
-            bytes: both(&TUNNEL_BYTES),
-            messages: both(&TUNNEL_MESSAGES),
+            directions: Direction::BOTH.map(|way| DirectionMetrics::new(registry, name, way)),
             handshake: registry.histogram(&HANDSHAKE_DURATION, &[name]),
             duration: registry.histogram(&TUNNEL_DURATION, &[name]),
+            name: name.into(),
+            registry: registry.clone(),
         }
     }
 
@@ -347,9 +418,12 @@ impl Metrics {
     }
 
     /// A tunnel ended.
-    pub fn tunnel_closed(&self, route: &str, ending: Ending) {
+    pub fn tunnel_closed(&self, route: &str, ending: Ending, closing: Closing) {
         let labels = [route, ending.reason.label(), ending.by.label()];
         self.registry.count(&TUNNELS_CLOSED, &labels);
+        let initiator = closing.by.unwrap_or(ending.by).label();
+        let clean = if closing.clean { "true" } else { "false" };
+        self.registry.count(&TUNNEL_CLOSES, &[route, closing.code.label(), initiator, clean]);
     }
 
     /// A TLS handshake with a client ended; `version` is empty unless it succeeded.

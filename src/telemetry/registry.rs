@@ -7,6 +7,8 @@
 //! Labels come from the configuration or from closed enums, never from the wire; even so every family is bounded, and
 //! what does not fit is counted.
 
+use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -130,11 +132,11 @@ impl Registry {
         debug_assert_eq!(family.labels.len(), labels.len());
         let mut cold = self.cold.lock().unwrap_or_else(PoisonError::into_inner);
         let series = cold.entry(family.name).or_default();
-        let labels = boxed(labels);
-        if let Some(count) = series.get_mut(&labels) {
+        let known: &dyn Texts = &Wanted(labels);
+        if let Some(count) = series.get_mut(known) {
             *count += 1;
         } else if series.len() < COLD_SERIES_MAX {
-            series.insert(labels, 1);
+            series.insert(boxed(labels), 1);
         } else {
             self.dropped.fetch_add(1, Relaxed);
         }
@@ -215,6 +217,56 @@ fn boxed(labels: &[&str]) -> Labels {
     labels.iter().map(|label| Box::from(*label)).collect()
 }
 
+/// Labels by which a series can be found, kept or only lent: to count what is known takes no memory.
+trait Texts {
+    fn text(&self, index: usize) -> Option<&str>;
+}
+
+impl Texts for Labels {
+    fn text(&self, index: usize) -> Option<&str> {
+        self.get(index).map(|text| &**text)
+    }
+}
+
+struct Wanted<'a>(&'a [&'a str]);
+
+impl Texts for Wanted<'_> {
+    fn text(&self, index: usize) -> Option<&str> {
+        self.0.get(index).copied()
+    }
+}
+
+impl<'a> Borrow<dyn Texts + 'a> for Labels {
+    fn borrow(&self) -> &(dyn Texts + 'a) {
+        self
+    }
+}
+
+/// The order of [`Labels`].
+impl Ord for dyn Texts + '_ {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let pairs = (0..).map(|index| (self.text(index), other.text(index)));
+        let mut pairs = pairs.take_while(|pair| *pair != (None, None));
+        pairs
+            .find_map(|(one, other)| Some(one.cmp(&other)).filter(|order| order.is_ne()))
+            .unwrap_or(Ordering::Equal)
+    }
+}
+
+impl PartialOrd for dyn Texts + '_ {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for dyn Texts + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for dyn Texts + '_ {}
+
 /// One series in the cells; without a block (the store was full) it counts nothing.
 struct Series {
     kind: Kind,
@@ -293,7 +345,11 @@ pub struct Histogram {
 impl Histogram {
     /// Counts `duration`, in microseconds.
     pub fn observe(&self, duration: Duration) {
-        let amount = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        self.count(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    /// Counts `amount`, in the small unit.
+    pub fn count(&self, amount: u64) {
         let bucket = self.buckets.bounds.partition_point(|bound| *bound < amount);
         self.series.add(bucket, 1);
         self.series.add(self.buckets.bounds.len() + 1, amount);

@@ -10,7 +10,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::proto::scan::{Scanner, Seen};
+use super::tap::Watch;
+use crate::proto::scan::{Scanner, Step};
 
 /// What one poll of a direction moves, at most, before other tunnels get their turn.
 pub const POLL_BYTES_MAX: usize = 256 * 1024;
@@ -47,14 +48,16 @@ pub enum Fault {
 }
 
 impl Flow {
-    /// A direction that first passes on `early`, bytes that arrived together with the handshake. `note` is told of them
-    /// as it will be of all others.
-    pub fn new(mut scanner: Scanner, early: Vec<u8>, mut note: impl FnMut(usize, Seen)) -> Flow {
+    /// A direction that first passes on `early`, bytes that arrived together with the handshake. `watch` is told of
+    /// them as it will be of all others.
+    pub fn new(scanner: Scanner, early: Vec<u8>, watch: &mut impl Watch) -> Flow {
+        let kept = Kept::default();
+        let mut flow = Flow { scanner, kept, stage: Stage::Moving, unflushed: false, truncated: false };
         if !early.is_empty() {
-            note(early.len(), scanner.feed(&early));
+            flow.look(&early, watch);
         }
-        let kept = Kept { bytes: early, passed: 0 };
-        Flow { scanner, kept, stage: Stage::Moving, unflushed: false, truncated: false }
+        flow.kept = Kept { bytes: early, passed: 0 };
+        flow
     }
 
     /// What has been seen of the frames in this direction.
@@ -77,8 +80,8 @@ impl Flow {
         self.truncated
     }
 
-    /// Moves what can be moved; ready when the source has ended and its end has been passed on. `note` is told the
-    /// number of bytes taken from the source and what the scanner saw in them.
+    /// Moves what can be moved; ready when the source has ended and its end has been passed on. `watch` is told
+    /// of all that is taken from the source.
     ///
     /// # Errors
     /// The fault of either stream.
@@ -88,7 +91,7 @@ impl Flow {
         source: &mut S,
         reader: &mut R,
         scratch: &mut [u8],
-        mut note: impl FnMut(usize, Seen),
+        watch: &mut impl Watch,
     ) -> Poll<Result<(), Fault>> {
         let mut moved_bytes = 0;
         loop {
@@ -123,8 +126,24 @@ impl Flow {
                 continue;
             }
             moved_bytes += bytes.len();
-            note(bytes.len(), self.scanner.feed(bytes));
+            self.look(bytes, watch);
             self.pass(context, reader, bytes)?;
+        }
+    }
+
+    /// Reads the headers in what was taken from the source.
+    fn look(&mut self, bytes: &[u8], watch: &mut impl Watch) {
+        watch.taken(bytes.len());
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match self.scanner.step(&mut rest) {
+                Step::Frame(frame) => watch.frame(frame, &self.scanner),
+                Step::More => break,
+                Step::Violation(violation) => {
+                    watch.violation(violation);
+                    break;
+                }
+            }
         }
     }
 

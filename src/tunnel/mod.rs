@@ -1,17 +1,21 @@
 //! A tunnel: a client's stream and a backend's, joined until both have ended.
 //!
 //! However it came to be (an HTTP/1.1 upgrade, with TLS or without), it is two [`Stream`](crate::net::stream::Stream)s
-//! and its [`Terms`]. [`splice`] moves the bytes, [`flow`] is one of its two directions, [`sessions`] the live table.
+//! and its [`Terms`]. [`splice`] moves the bytes, [`flow`] is one of its two directions, [`tap`] counts
+//! what passes, [`sessions`] is the live table.
 
 pub mod clock;
 pub mod flow;
 pub mod scratch;
+pub mod seldom;
 pub mod sessions;
 pub mod splice;
+pub mod tap;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::Inspect;
 use crate::telemetry::metrics::RouteMetrics;
 
 /// What a route gives its tunnels for life. A later configuration makes new terms; these stay as they are.
@@ -22,6 +26,8 @@ pub struct Terms {
     pub idle_timeout: Duration,
     /// How long one direction may go on after the other ended.
     pub half_close_timeout: Duration,
+    /// What is done with its frames.
+    pub inspect: Inspect,
     /// Where the tunnel counts.
     pub metrics: RouteMetrics,
 }

@@ -4,16 +4,20 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use futures_util::task::AtomicWaker;
 use http::Version;
 use tokio::time::Instant;
 
+use super::Terms;
+use super::seldom::{Control, Seldom};
 use crate::proto::peer::Address;
+use crate::proto::scan::{Close, Kind};
 use crate::telemetry::access::Id;
 use crate::telemetry::labels::Direction;
 
@@ -34,22 +38,33 @@ pub struct Session {
     pub id: Id,
     /// The client.
     pub client: Address,
-    /// The route it came by.
-    pub route: Arc<str>,
+    /// What its route gave it.
+    pub terms: Arc<Terms>,
     /// The backend it leads to.
     pub backend: Arc<str>,
     /// What client and backend agreed to speak.
     pub subprotocol: Option<Box<str>>,
     /// The version of HTTP that it came by.
     pub http: Version,
-    /// When it opened.
-    pub opened: Instant,
+    /// When it opened: nanoseconds of this process, which are half of an [`Instant`].
+    opened_ns: u64,
     moved: [Moved; 2],
-    /// Milliseconds from `opened` to the last byte.
-    active_ms: AtomicU64,
+    /// From `opened` to the last byte, in [`TICK`]s.
+    active_ticks: AtomicU32,
     /// A [`Cut`], or 0.
     cut: AtomicU8,
     waker: AtomicWaker,
+    /// Made when there is something to put there.
+    seldom: ArcSwapOption<Seldom>,
+}
+
+/// What is told of when a tunnel was active: in 32 bits six years of it.
+const TICK: Duration = Duration::from_millis(50);
+
+/// From here the tunnels of this process count.
+fn epoch() -> Instant {
+    static EPOCH: OnceLock<Instant> = OnceLock::new();
+    *EPOCH.get_or_init(Instant::now)
 }
 
 /// Why tunnels are told to end.
@@ -68,7 +83,8 @@ pub enum Cut {
 #[derive(Default)]
 struct Moved {
     bytes: AtomicU64,
-    messages: AtomicU64,
+    texts: AtomicU64,
+    binaries: AtomicU64,
 }
 
 /// Keeps a tunnel in the table.
@@ -151,7 +167,7 @@ impl Session {
     pub fn new(
         id: Id,
         client: Address,
-        route: Arc<str>,
+        terms: Arc<Terms>,
         backend: Arc<str>,
         subprotocol: Option<Box<str>>,
         http: Version,
@@ -159,39 +175,50 @@ impl Session {
         Session {
             id,
             client,
-            route,
+            terms,
             backend,
             subprotocol,
             http,
-            opened: Instant::now(),
+            opened_ns: u64::try_from(epoch().elapsed().as_nanos()).unwrap_or(u64::MAX),
             moved: Default::default(),
-            active_ms: AtomicU64::new(0),
+            active_ticks: AtomicU32::new(0),
             cut: AtomicU8::new(0),
             waker: AtomicWaker::new(),
+            seldom: ArcSwapOption::empty(),
         }
     }
 
+    /// When it opened.
+    pub fn opened(&self) -> Instant {
+        epoch() + Duration::from_nanos(self.opened_ns)
+    }
+
     /// Counts what was taken from one side. Only the tunnel's own task calls this, so plain loads and stores do.
-    pub fn count(&self, direction: Direction, bytes: u64, messages: u64) {
+    pub fn count_bytes(&self, direction: Direction, bytes: u64) {
+        add(&self.moved[direction as usize].bytes, bytes);
+    }
+
+    /// Counts a frame from one side, as [`Session::count_bytes`] does; `close` is the first Close so far.
+    pub fn count_frame(&self, direction: Direction, kind: Kind, close: Option<Close>) {
         let moved = &self.moved[direction as usize];
-        let add = |cell: &AtomicU64, amount| {
-            cell.store(cell.load(Ordering::Relaxed) + amount, Ordering::Relaxed);
-        };
-        add(&moved.bytes, bytes);
-        if messages > 0 {
-            add(&moved.messages, messages);
+        match kind {
+            Kind::Fragment => {}
+            Kind::Text => add(&moved.texts, 1),
+            Kind::Binary => add(&moved.binaries, 1),
+            Kind::Close | Kind::Ping | Kind::Pong => self.seldom().count(direction, kind, close),
         }
     }
 
     /// Notes that bytes moved at `now`.
     pub fn touch(&self, now: Instant) {
-        let since = now.saturating_duration_since(self.opened).as_millis();
-        self.active_ms.store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);
+        let since = now.saturating_duration_since(self.opened()).as_millis();
+        let ticks = u32::try_from(since.div_ceil(TICK.as_millis())).unwrap_or(u32::MAX);
+        self.active_ticks.store(ticks, Ordering::Relaxed);
     }
 
-    /// When the last byte moved, or when the tunnel opened.
+    /// When the last byte moved, or when the tunnel opened; at most [`TICK`] later than it was.
     pub fn active(&self) -> Instant {
-        self.opened + Duration::from_millis(self.active_ms.load(Ordering::Relaxed))
+        self.opened() + TICK * self.active_ticks.load(Ordering::Relaxed)
     }
 
     /// Bytes taken from the sender of `direction`.
@@ -201,7 +228,28 @@ impl Session {
 
     /// Messages taken from the sender of `direction`.
     pub fn messages(&self, direction: Direction) -> u64 {
-        self.moved[direction as usize].messages.load(Ordering::Relaxed)
+        let moved = &self.moved[direction as usize];
+        moved.texts.load(Ordering::Relaxed) + moved.binaries.load(Ordering::Relaxed)
+    }
+
+    /// Those of them that are binary.
+    pub fn binary_messages(&self, direction: Direction) -> u64 {
+        self.moved[direction as usize].binaries.load(Ordering::Relaxed)
+    }
+
+    /// Control frames of the sender of `direction`.
+    pub fn control(&self, direction: Direction) -> Control {
+        self.seldom.load().as_ref().map(|seldom| seldom.control(direction)).unwrap_or_default()
+    }
+
+    fn seldom(&self) -> Arc<Seldom> {
+        if let Some(seldom) = self.seldom.load_full() {
+            return seldom;
+        }
+        let made = Arc::new(Seldom::default());
+        // Whoever comes first.
+        self.seldom.compare_and_swap(&None::<Arc<Seldom>>, Some(made.clone()));
+        self.seldom.load_full().unwrap_or(made)
     }
 
     /// Wakes `waker` when an order comes.
@@ -237,4 +285,8 @@ impl Drop for Registration {
     fn drop(&mut self) {
         self.sessions.shard(self.session.id).remove(&self.session.id);
     }
+}
+
+fn add(cell: &AtomicU64, amount: u64) {
+    cell.store(cell.load(Ordering::Relaxed) + amount, Ordering::Relaxed);
 }

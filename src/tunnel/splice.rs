@@ -6,7 +6,6 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::AsyncWrite;
@@ -14,10 +13,12 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::flow::{Fault, Flow};
 use super::sessions::{Cut, Registration, Session};
-use super::{Terms, clock, scratch};
+use super::tap::Tap;
+use super::{Terms, scratch};
 use crate::net::stream::Stream;
-use crate::outcome::{EndReason, Ending, Party};
-use crate::proto::scan::{Scanner, Seen};
+use crate::outcome::{CloseCode, Closing, EndReason, Ending, Party};
+use crate::proto::frame::Violation;
+use crate::proto::scan::Scanner;
 use crate::telemetry::labels::Direction;
 
 /// A tunnel at work. As a future it ends with the tunnel.
@@ -35,7 +36,6 @@ pub struct Splice {
     /// The timer was set, and the runtime must be told.
     timer_set: bool,
     registration: Registration,
-    terms: Arc<Terms>,
 }
 
 struct Streams {
@@ -55,15 +55,12 @@ pub struct Leg {
 
 impl Splice {
     /// Joins `client` and `backend`.
-    pub fn new(client: Leg, backend: Leg, terms: Arc<Terms>, registration: Registration) -> Splice {
+    pub fn new(client: Leg, backend: Leg, registration: Registration) -> Splice {
         let session = registration.session();
-        let counting = |direction| {
-            let terms = &terms;
-            move |bytes, seen| note(session, terms, direction, bytes, seen)
-        };
-        let up = Flow::new(client.scanner, client.early, counting(Direction::ToBackend));
-        let down = Flow::new(backend.scanner, backend.early, counting(Direction::ToClient));
-        let timer = Box::pin(sleep_until(session.opened + terms.idle_timeout));
+        let tap = |direction| Tap::new(session, direction);
+        let up = Flow::new(client.scanner, client.early, &mut tap(Direction::ToBackend));
+        let down = Flow::new(backend.scanner, backend.early, &mut tap(Direction::ToClient));
+        let timer = Box::pin(sleep_until(session.opened() + session.terms.idle_timeout));
         Splice {
             streams: Some(Streams { client: client.stream, backend: backend.stream }),
             up,
@@ -73,7 +70,6 @@ impl Splice {
             timer,
             timer_set: true,
             registration,
-            terms,
         }
     }
 
@@ -84,13 +80,24 @@ impl Splice {
 
     /// The tunnel's terms.
     pub fn terms(&self) -> &Terms {
-        &self.terms
+        &self.session().terms
     }
 
-    /// The code of the first Close frame, if there was one and it had a code.
-    pub fn close_code(&self) -> Option<u16> {
-        let flow = if self.closer? == Party::Client { &self.up } else { &self.down };
-        flow.scanner().close()?.code
+    /// What became of the Close frames.
+    pub fn closing(&self) -> Closing {
+        let first = self.closer.and_then(|by| {
+            let flow = if by == Party::Client { &self.up } else { &self.down };
+            let close = flow.scanner().close()?;
+            Some((by, close.code.map_or(CloseCode::Empty, CloseCode::Number)))
+        });
+        let (by, code) = first.map_or((None, CloseCode::None), |(by, code)| (Some(by), code));
+        Closing { by, code, clean: self.closed_by_both() }
+    }
+
+    /// How the sender of `direction` broke the rules of frames, if it did.
+    pub fn violation(&self, direction: Direction) -> Option<Violation> {
+        let flow = if direction == Direction::ToBackend { &self.up } else { &self.down };
+        flow.scanner().violation()
     }
 
     /// When the backend ended the tunnel out of the blue, if it did: nobody had sent a Close frame, none could have passed
@@ -111,12 +118,12 @@ impl Splice {
     fn poll_flows(&mut self, context: &mut Context<'_>) -> Poll<Ending> {
         let Some(streams) = &mut self.streams else { return Poll::Pending };
         let Streams { client, backend } = streams;
-        let (session, terms) = (self.registration.session(), &*self.terms);
+        let session = self.registration.session();
         let (up, down) = scratch::lend(|scratch| {
-            let count = |bytes, seen| note(session, terms, Direction::ToBackend, bytes, seen);
-            let up = self.up.poll(context, client, backend, scratch, count);
-            let count = |bytes, seen| note(session, terms, Direction::ToClient, bytes, seen);
-            let down = self.down.poll(context, backend, client, scratch, count);
+            let mut tap = Tap::new(session, Direction::ToBackend);
+            let up = self.up.poll(context, client, backend, scratch, &mut tap);
+            let mut tap = Tap::new(session, Direction::ToClient);
+            let down = self.down.poll(context, backend, client, scratch, &mut tap);
             (up, down)
         });
         self.note_order();
@@ -154,7 +161,7 @@ impl Splice {
             // The exact time, once: how young a tunnel died is compared with its opening.
             self.ended = ender.map(|party| (party, Instant::now()));
             if let Some((_, at)) = self.ended {
-                let nearer = (at + self.terms.half_close_timeout).min(self.timer.deadline());
+                let nearer = (at + self.terms().half_close_timeout).min(self.timer.deadline());
                 self.timer.as_mut().reset(nearer);
                 self.timer_set = true;
             }
@@ -213,7 +220,7 @@ impl Splice {
             let _ = Pin::new(&mut backend).poll_shutdown(context);
         }
         if ending.reason == EndReason::Closed {
-            client.leave(self.terms.half_close_timeout);
+            client.leave(self.terms().half_close_timeout);
         }
     }
 
@@ -221,8 +228,8 @@ impl Splice {
     fn poll_deadlines(&mut self, context: &mut Context<'_>) -> Poll<Ending> {
         while self.timer.as_mut().poll(context).is_ready() {
             let now = Instant::now();
-            let idle = self.session().active() + self.terms.idle_timeout;
-            let half_close = self.ended.map(|(_, at)| at + self.terms.half_close_timeout);
+            let idle = self.session().active() + self.terms().idle_timeout;
+            let half_close = self.ended.map(|(_, at)| at + self.terms().half_close_timeout);
             let by = Party::Proxy;
             if half_close.is_some_and(|deadline| deadline <= now) {
                 return Poll::Ready(Ending { by, reason: EndReason::HalfCloseTimeout });
@@ -263,16 +270,5 @@ impl Future for Splice {
             splice.close(*ending, context);
         }
         ending
-    }
-}
-
-/// Counts what was taken from one side, while the tunnel lives.
-fn note(session: &Session, terms: &Terms, direction: Direction, bytes: usize, seen: Seen) {
-    let (bytes, messages) = (bytes as u64, u64::from(seen.messages));
-    session.count(direction, bytes, messages);
-    session.touch(clock::now());
-    terms.metrics.bytes[direction as usize].add(bytes);
-    if messages > 0 {
-        terms.metrics.messages[direction as usize].add(messages);
     }
 }

@@ -79,6 +79,8 @@ async fn a_tunnel_leaves_two_records_with_the_same_id() {
         "reason",
         "initiator",
         "close_code",
+        "close_initiator",
+        "clean",
         "lived_ms",
         "bytes_to_backend",
         "bytes_to_client",

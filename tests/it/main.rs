@@ -17,6 +17,7 @@ mod handshake;
 mod health;
 mod http;
 mod http2;
+mod inspect;
 mod keepalive;
 mod kit;
 mod layers;

@@ -53,6 +53,13 @@ async fn every_family_of_the_table_appears_as_declared() {
         assert_eq!(client.head().await.status(), status);
     }
     secure.close(1000).await;
+    // Nobody's frame: it has a reserved opcode.
+    let client = Client::connect_tls(proxy.address("tls"), &pki, "example.com").await;
+    let (mut wrong, _) = client.open("/ws", "example.com", "").await;
+    assert_eq!(wrong.receive_text().await, "one");
+    wrong.send_raw(&[0x83, 0x80, 0, 0, 0, 0]).await;
+    let _ = wrong.stream.shutdown().await;
+    drop(wrong);
     for listener in ["plain", "tls"] {
         proxy.wait_metric(&format!("longhaul_connections_active{{listener=\"{listener}\"}}"), 0.0).await;
     }

@@ -52,6 +52,7 @@ pub fn routes(
             response_headers: response_headers?,
             idle_timeout: words.idle_timeout.or(defaults::IDLE_TIMEOUT)?,
             half_close_timeout: words.half_close_timeout.or(defaults::HALF_CLOSE_TIMEOUT)?,
+            inspect: words.inspect.or(defaults::INSPECT)?,
             body_bytes_max: words.body_bytes_max.optional()?.map(|size| size.value.0),
         })
     }))

@@ -133,6 +133,8 @@ pub const BOUNDS: &[Section] = &[
             ("scanner, 64 KiB within a frame", &[90.0]),
             ("flow, 125 bytes", &[715.0]),
             ("flow, 125 bytes, blind", &[425.0]),
+            ("tunnel, 125 bytes, observe", &[1_600.0]),
+            ("tunnel, 125 bytes, off", &[900.0]),
             ("router, exact host, 10 routes", &[1_250.0]),
             ("router, wildcard, 10 routes", &[1_850.0]),
             ("router, prefix, 10 routes", &[2_350.0]),

@@ -9,11 +9,20 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use longhaul::config::{BackendAddress, Balance, Hash, HashKey, State};
-use longhaul::proto::frame::{Header, Opcode};
-use longhaul::proto::scan::{Scanner, Side};
+use http::Version;
+use longhaul::config::{BackendAddress, Balance, Hash, HashKey, Inspect, State};
+use longhaul::proto::frame::{Header, Opcode, Violation};
+use longhaul::proto::peer::Peer;
+use longhaul::proto::scan::{Frame, Scanner, Side};
+use longhaul::telemetry::Metrics;
+use longhaul::telemetry::access::Id;
+use longhaul::telemetry::cells::enter_worker;
+use longhaul::telemetry::labels::Direction;
+use longhaul::tunnel::Terms;
 use longhaul::tunnel::flow::Flow;
 use longhaul::tunnel::scratch::SCRATCH_BYTES;
+use longhaul::tunnel::sessions::Session;
+use longhaul::tunnel::tap::{Tap, Watch};
 use longhaul::upstream::backend::{Backend, Health};
 use longhaul::upstream::members::{Member, Members, Tried, Wish};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -32,6 +41,8 @@ pub fn run() -> ExitCode {
     scanner();
     flow("flow, 125 bytes", Scanner::new(Side::Client, false));
     flow("flow, 125 bytes, blind", Scanner::blind());
+    tunnel("tunnel, 125 bytes, observe", Scanner::new(Side::Client, false));
+    tunnel("tunnel, 125 bytes, off", Scanner::blind());
     for routes in [10, 10_000] {
         router::hosts_and_paths(routes);
         router::conditions(routes);
@@ -134,14 +145,52 @@ impl AsyncWrite for Sink {
 fn flow(name: &str, scanner: Scanner) {
     let mut context = Context::from_waker(Waker::noop());
     let mut source = Source { frame: Message::binary(vec![7; 125]).frame(true), armed: false };
-    let mut flow = Flow::new(scanner, Vec::new(), |_, _| {});
+    let mut moved = Moved(0);
+    let mut flow = Flow::new(scanner, Vec::new(), &mut moved);
     let mut scratch = vec![0; SCRATCH_BYTES];
     measure(name, |_| {
         source.armed = true;
-        let mut moved = 0;
-        let count = |bytes, _| moved += bytes;
-        let polled = flow.poll(&mut context, &mut source, &mut Sink, &mut scratch, count);
-        assert!(polled.is_pending() && moved == 131);
+        moved = Moved(0);
+        let polled = flow.poll(&mut context, &mut source, &mut Sink, &mut scratch, &mut moved);
+        assert!(polled.is_pending() && moved.0 == 131);
+    });
+}
+
+/// A watch that only adds up.
+struct Moved(usize);
+
+impl Watch for Moved {
+    fn taken(&mut self, bytes: usize) {
+        self.0 += bytes;
+    }
+
+    fn frame(&mut self, _: Frame, _: &Scanner) {}
+
+    fn violation(&mut self, _: Violation) {}
+}
+
+/// The same with all that a tunnel counts of it: for its route, and for itself.
+fn tunnel(name: &str, scanner: Scanner) {
+    let mut context = Context::from_waker(Waker::noop());
+    let mut source = Source { frame: Message::binary(vec![7; 125]).frame(true), armed: false };
+    let terms = Terms {
+        route: Arc::from("chat"),
+        idle_timeout: Duration::from_secs(60),
+        half_close_timeout: Duration::from_secs(60),
+        inspect: Inspect::Observe,
+        metrics: Metrics::new(1).route("chat"),
+    };
+    let client = Peer::Unix.address();
+    let session =
+        Session::new(Id::next(), client, Arc::new(terms), Arc::from("backend"), None, Version::HTTP_11);
+    enter_worker(0);
+    let mut flow = Flow::new(scanner, Vec::new(), &mut Tap::new(&session, Direction::ToBackend));
+    let mut scratch = vec![0; SCRATCH_BYTES];
+    measure(name, |_| {
+        source.armed = true;
+        let mut tap = Tap::new(&session, Direction::ToBackend);
+        let polled = flow.poll(&mut context, &mut source, &mut Sink, &mut scratch, &mut tap);
+        assert!(polled.is_pending());
     });
 }
 

@@ -11,7 +11,7 @@ use super::proto::frame::{Header, unmask};
 use super::proto::handshake::{read_extended_offer, read_offer, write_connected, write_switching};
 use super::proto::http2::frames::{Told, Walk};
 use super::proto::peer::{Connection, Peer};
-use super::proto::scan::{Scanner, Side};
+use super::proto::scan::{Frame, Scanner, Side, Step};
 use super::proto::{
     authority, cookie, forwarded, hop, http2, list, origin, persistence, prefix, proxy_header, query,
 };
@@ -56,19 +56,44 @@ pub fn frame(bytes: &[u8]) {
     }
 }
 
-/// A direction is seen the same, however it is cut.
+/// A direction is seen the same, however it is cut, and as a reader of frames that are whole sees it.
 pub fn scan(bytes: &[u8]) {
     let Some(([choice, step], bytes)) = bytes.split_first_chunk() else { return };
     let side = if choice & 1 == 0 { Side::Client } else { Side::Backend };
     let new = || Scanner::new(side, choice & 2 == 0);
     let (mut whole, mut pieces) = (new(), new());
-    whole.feed(bytes);
+    let mut seen = [Vec::new(), Vec::new()];
+    let [one, other] = &mut seen;
+    walk(&mut whole, bytes, one);
     for piece in bytes.chunks(usize::from(*step).max(1)) {
-        pieces.feed(piece);
+        walk(&mut pieces, piece, other);
     }
     assert_eq!(whole.at_boundary(), pieces.at_boundary());
     assert_eq!(whole.close(), pieces.close());
     assert_eq!(whole.violation(), pieces.violation());
+    assert_eq!(seen[0], seen[1]);
+    let (mut at, mut left) = (0, seen[0].len());
+    while left > 0 {
+        let (header, header_bytes) =
+            Header::read(&bytes[at..]).expect("a frame was seen").expect("and its header");
+        at += header_bytes + usize::try_from(header.length).expect("its payload is there");
+        left -= 1;
+    }
+    assert!(at <= bytes.len() && (!whole.at_boundary() || at == bytes.len()));
+}
+
+/// What a scanner says of a piece.
+fn walk(scanner: &mut Scanner, mut piece: &[u8], seen: &mut Vec<Frame>) {
+    while !piece.is_empty() {
+        match scanner.step(&mut piece) {
+            Step::Frame(frame) => seen.push(frame),
+            Step::More => assert!(piece.is_empty()),
+            Step::Violation(_) => {
+                assert!(scanner.is_blind());
+                break;
+            }
+        }
+    }
 }
 
 /// What goes up is an offer again, and the same.

@@ -12,6 +12,7 @@ mod proxy;
 mod tls;
 mod tls_client;
 mod unix;
+mod ways;
 mod websocket;
 
 use std::future::Future;
@@ -26,6 +27,7 @@ pub use pki::{Issued, Pki};
 pub use proxy::{Proxy, Reloaded, plain, secure};
 pub use tls::{Secure, Tls, connect_errors, pool_tls};
 pub use unix::UnixBackend;
+pub use ways::{Ends, Stage, Way, Wire};
 pub use websocket::{Message, WebSocket};
 
 /// Far longer than anything takes that works; only a failing test waits so long.

@@ -3,7 +3,7 @@
 use longhaul::proto::frame::{Header, Opcode, unmask};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::within;
+use super::{Wire, within};
 
 /// One end of a WebSocket.
 pub struct WebSocket<S> {
@@ -52,6 +52,13 @@ impl Message {
             unmask(&mut bytes[start..], mask, 0);
         }
         bytes
+    }
+}
+
+impl<S: Wire + 'static> WebSocket<S> {
+    /// The same, whatever carries it.
+    pub fn boxed(self) -> WebSocket<Box<dyn Wire>> {
+        WebSocket { stream: Box::new(self.stream), buffer: self.buffer, masks: self.masks }
     }
 }
 

@@ -1,0 +1,64 @@
+//! What a tunnel's entry in the live table has only when there is something to tell: most tunnels have no control frame yet.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use crate::proto::scan::{Close, Kind};
+use crate::telemetry::labels::Direction;
+
+/// Made at the first control frame.
+#[derive(Default)]
+pub struct Seldom {
+    control: [Cells; 2],
+}
+
+/// The control frames of one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Control {
+    /// Pings.
+    pub pings: u64,
+    /// Pongs.
+    pub pongs: u64,
+    /// The first Close.
+    pub close: Option<Close>,
+}
+
+/// The same, as the tunnel's own task counts and others read.
+#[derive(Default)]
+struct Cells {
+    pings: AtomicU64,
+    pongs: AtomicU64,
+    /// The first Close: its code, [`CLOSED`], and [`WITH_CODE`] if it has one.
+    close: AtomicU32,
+}
+
+const CLOSED: u32 = 1 << 16;
+const WITH_CODE: u32 = 1 << 17;
+
+impl Seldom {
+    /// Counts a frame; one that is no control frame is not counted here. `close` is the first Close so far.
+    pub fn count(&self, direction: Direction, kind: Kind, close: Option<Close>) {
+        let cells = &self.control[direction as usize];
+        match (kind, close) {
+            (Kind::Ping, _) => cells.pings.store(cells.pings.load(Relaxed) + 1, Relaxed),
+            (Kind::Pong, _) => cells.pongs.store(cells.pongs.load(Relaxed) + 1, Relaxed),
+            (Kind::Close, Some(close)) => {
+                let code = close.code.map_or(0, |code| WITH_CODE | u32::from(code));
+                cells.close.store(CLOSED | code, Relaxed);
+            }
+            _ => {}
+        }
+    }
+
+    /// What came in one direction.
+    pub fn control(&self, direction: Direction) -> Control {
+        let cells = &self.control[direction as usize];
+        let close = cells.close.load(Relaxed);
+        let [_, _, high, low] = close.to_be_bytes();
+        let code = (close & WITH_CODE != 0).then_some(u16::from_be_bytes([high, low]));
+        Control {
+            pings: cells.pings.load(Relaxed),
+            pongs: cells.pongs.load(Relaxed),
+            close: (close & CLOSED != 0).then_some(Close { code }),
+        }
+    }
+}
