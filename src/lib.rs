@@ -59,6 +59,12 @@
 //! Where backends may carry so many tunnels and not more, a tunnel has a seat ([`upstream::backend::Seat`]), and handshakes
 //! that find none wait in the line of their pool ([`upstream::queue`]), which outlives generations as backends do.
 //!
+//! # Crowds
+//! When all clients come back at once, three things keep them from hurting those that stayed, and each other. A route and
+//! each backend may have a rate ([`proto::rate`], [`lifecycle::bucket`]): one word tells when the next handshake is due, so
+//! the line of those that wait is nothing but their timers, in the order in which they came. TLS handshakes are computed a few
+//! in a row ([`net::tls`]), and then whatever else a worker has to do. And who is refused hears a time of its own to come back.
+//!
 //! # Threads
 //! A worker is a thread with a current-thread runtime; a tunnel lives and dies on one worker, so its bytes cross no
 //! core. Every listener has one socket and one accepting loop (`listen::admit`), which hands each connection to the
@@ -195,6 +201,8 @@
 //! | bytes read behind a request that is being answered | 16 KiB beyond the head's limit | nothing more is read |
 //! | a PROXY header | 107 bytes in version 1, 16 KiB in version 2; `limits.proxy_header_timeout` | the connection is cut |
 //! | a TLS handshake | `limits.tls_handshake_timeout` | the connection is cut |
+//! | TLS handshakes that a worker computes in a row | `limits.tls_handshakes_max` | others have their turn |
+//! | WebSocket handshakes a second, of a route and of each backend | `handshake_rate` | they wait for `handshake_rate.wait`; then 503 |
 //! | streams of an HTTP/2 connection | `limits.http2_streams_max` | the stream is refused |
 //! | bytes kept of a stream | 64 KiB a direction | its client has no window |
 //! | an HTTP/2 connection without streams | `limits.http2_idle_timeout`; before the first `limits.head_timeout` | GOAWAY; it is cut |

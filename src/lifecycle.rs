@@ -3,6 +3,8 @@
 //!
 //! Stopping is told by one signal and counted by permits: when all permits are back, nothing is left.
 
+pub mod bucket;
+
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;

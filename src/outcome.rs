@@ -8,6 +8,8 @@ mod fault;
 mod retry;
 
 use std::fmt;
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use http::StatusCode;
 
@@ -69,6 +71,10 @@ pub enum Refusal {
     TunnelLimit,
     /// As many handshakes wait for a backend's answer as `limits.handshakes_max` allows.
     HandshakeLimit,
+    /// More handshakes come than the `handshake_rate` of the route lets through; one that comes after this time would not wait.
+    RouteRate(Duration),
+    /// The same for each backend of the pool that could be asked.
+    BackendRate(Duration),
     /// Every backend of the pool is down.
     NoBackend,
     /// Discovery has not found any backend of the pool yet.
@@ -156,6 +162,8 @@ impl Refusal {
             Refusal::Origin => StatusCode::FORBIDDEN,
             Refusal::TunnelLimit
             | Refusal::HandshakeLimit
+            | Refusal::RouteRate(_)
+            | Refusal::BackendRate(_)
             | Refusal::NoBackend
             | Refusal::NoBackendYet
             | Refusal::QueueFull
@@ -190,6 +198,8 @@ impl Refusal {
             Refusal::NoWebSocket => "no_websocket",
             Refusal::TunnelLimit => "tunnel_limit",
             Refusal::HandshakeLimit => "handshake_limit",
+            Refusal::RouteRate(_) => "route_rate",
+            Refusal::BackendRate(_) => "backend_rate",
             Refusal::NoBackend => "no_backend",
             Refusal::NoBackendYet => "no_backend_yet",
             Refusal::QueueFull => "queue_full",
@@ -222,11 +232,17 @@ impl Refusal {
         }
     }
 
-    /// Seconds after which it may pay to ask again.
-    pub fn retry_after_seconds(&self) -> Option<u32> {
+    /// Seconds after which it may pay to ask again: any of these, and each client another, where a crowd that was refused
+    /// together would come back together.
+    pub fn retry_after_seconds(&self) -> Option<RangeInclusive<u32>> {
         match self {
-            Refusal::TunnelLimit | Refusal::QueueFull | Refusal::QueueTimeout => Some(5),
-            Refusal::HandshakeLimit | Refusal::NoBackend | Refusal::NoBackendYet => Some(2),
+            Refusal::TunnelLimit | Refusal::QueueFull | Refusal::QueueTimeout => Some(5..=10),
+            Refusal::HandshakeLimit => Some(2..=5),
+            Refusal::RouteRate(wait) | Refusal::BackendRate(wait) => {
+                let wait = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
+                Some(wait..=wait.saturating_mul(2).saturating_add(2))
+            }
+            Refusal::NoBackend | Refusal::NoBackendYet => Some(2..=2),
             _ => None,
         }
     }
@@ -254,7 +270,9 @@ impl fmt::Display for Refusal {
             Refusal::Origin => f.write_str("WebSockets from this origin are not accepted here"),
             Refusal::NoWebSocket => f.write_str("no WebSocket is served here"),
             Refusal::TunnelLimit => f.write_str("too many connections are open; try again later"),
-            Refusal::HandshakeLimit => f.write_str("too many connections are being opened; try again later"),
+            Refusal::HandshakeLimit | Refusal::RouteRate(_) | Refusal::BackendRate(_) => {
+                f.write_str("too many connections are being opened; try again later")
+            }
             Refusal::NoBackend | Refusal::NoBackendYet => {
                 f.write_str("no server is available; try again later")
             }

@@ -8,6 +8,7 @@ mod actions;
 mod balance;
 mod discovery;
 mod ejection;
+mod handshake_rate;
 mod health;
 mod listeners;
 pub(super) mod pools;
@@ -106,6 +107,7 @@ fn limits(words: LimitsWords) -> Option<Limits> {
         head_timeout: words.head_timeout.or(defaults::HEAD_TIMEOUT)?,
         keepalive_timeout: words.keepalive_timeout.or(defaults::KEEPALIVE_TIMEOUT)?,
         handshakes_max: words.handshakes_max.or(defaults::HANDSHAKES_MAX)?,
+        tls_handshakes_max: words.tls_handshakes_max.or(defaults::TLS_HANDSHAKES_MAX)?,
         proxy_header_timeout: words.proxy_header_timeout.or(defaults::PROXY_HEADER_TIMEOUT)?,
         tls_handshake_timeout: words.tls_handshake_timeout.or(defaults::TLS_HANDSHAKE_TIMEOUT)?,
         http2_streams_max: words.http2_streams_max.or(defaults::HTTP2_STREAMS_MAX)?,

@@ -39,6 +39,8 @@ pub const HANDSHAKES_MAX: usize = 10_000;
 pub const PROXY_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// `limits.tls_handshake_timeout`: a few round trips.
 pub const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// `limits.tls_handshakes_max`: a few milliseconds of computing.
+pub const TLS_HANDSHAKES_MAX: usize = 8;
 /// `limits.http2_streams_max`: what RFC 9113 6.5.2 recommends at least.
 pub const HTTP2_STREAMS_MAX: u32 = 100;
 /// `limits.http2_idle_timeout`: a reader of a page clicks again within it.
@@ -115,6 +117,8 @@ pub const TTL_MAX: Duration = Duration::from_secs(5 * 60);
 pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 /// `pools.NAME.discovery.removal_grace`: time for a list to be corrected before anybody is cut off.
 pub const REMOVAL_GRACE: Option<Duration> = Some(Duration::from_secs(10 * 60));
+/// `handshake_rate.wait`: few clients notice a second.
+pub const HANDSHAKE_WAIT: Duration = Duration::from_secs(1);
 /// `pools.NAME.queue.waiting_max`: a crowd that comes back at once is served in turn, a flood is not kept.
 pub const WAITING_MAX: usize = 1_000;
 /// `pools.NAME.queue.timeout`: as long as people wait, and half of what clients commonly give a handshake.

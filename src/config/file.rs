@@ -8,6 +8,7 @@ mod action;
 mod balance;
 mod discovery;
 mod ejection;
+mod handshake_rate;
 mod health;
 mod retry;
 
@@ -23,6 +24,7 @@ pub use self::action::{
 pub use self::balance::{BalanceWords, HashWords, PlainBalance, StickyWords};
 pub use self::discovery::{DiscoveryWords, SourceKind};
 pub use self::ejection::EjectionWords;
+pub use self::handshake_rate::HandshakeRateWords;
 pub use self::health::{HealthWords, ProbeKind, ProbeMethod};
 pub use self::retry::RetryWords;
 use super::reader::{Found, Reader, Word, words};
@@ -125,6 +127,8 @@ words! {
         optional proxy_header_timeout: Timeout,
         /// From accept, or the PROXY header, to the end of the TLS handshake, up to 7d; default 10s.
         optional tls_handshake_timeout: Timeout,
+        /// TLS handshakes of a worker that are computed ahead of everything else, 1 to 10,000; default 8.
+        optional tls_handshakes_max: Number<1, 10_000>,
         /// Streams at once on an HTTP/2 connection: requests and tunnels, 1 to 1,000; default 100.
         optional http2_streams_max: Number<1, 1_000>,
         /// How long an HTTP/2 connection may be without a stream after its first, up to 7d; default 60s.
@@ -287,6 +291,8 @@ words! {
         optional request_headers: RequestHeadersWords,
         /// What is changed of the fields of answers for clients; absent: nothing.
         optional response_headers: ResponseHeadersWords,
+        /// How fast WebSocket handshakes may come; absent: as fast as they do.
+        optional handshake_rate: HandshakeRateWords,
         /// How long a tunnel, or the body of an answer, may be silent, up to 30d; default 1h.
         optional idle_timeout: IdleTimeout,
         /// How long one direction may go on after the other ended, up to 7d; default 30s.
@@ -315,6 +321,8 @@ words! {
         optional max_tunnels: Number<1, 100_000_000>,
         /// How clients wait while all backends carry their `max_tunnels`; absent: as its keys' defaults say.
         optional queue: QueueWords,
+        /// How fast WebSocket handshakes may come to each backend; absent: as fast as they do.
+        optional handshake_rate: HandshakeRateWords,
         /// TLS towards the backends; absent: plain text.
         optional tls: PoolTlsWords,
         /// The PROXY header that tells backends of the client, `"v1"` or `"v2"`; absent: none is sent.

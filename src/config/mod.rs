@@ -24,6 +24,7 @@ pub mod diff;
 pub mod discovery;
 mod ejection;
 pub mod file;
+mod handshake_rate;
 mod health;
 mod include;
 pub mod list;
@@ -60,6 +61,7 @@ pub use condition::{Condition, Kind, ValueMatch};
 pub use diff::Change;
 pub use discovery::Discovery;
 pub use ejection::Ejection;
+pub use handshake_rate::HandshakeRate;
 pub use health::{BodyMatch, Health, HealthKind, HttpProbe, OnDown, ProbeTarget, Statuses, WebSocketProbe};
 pub use pattern::{Case, PATTERNS_MAX, Pattern};
 pub use pool::{Backend, BackendAddress, Keepalive, Pool, Queue, State};
@@ -153,6 +155,8 @@ pub struct Limits {
     pub proxy_header_timeout: Duration,
     /// From accept, or the PROXY header, to the end of the TLS handshake.
     pub tls_handshake_timeout: Duration,
+    /// TLS handshakes of each worker that are computed before others on it have their turn, at least 1.
+    pub tls_handshakes_max: usize,
     /// Streams at once on an HTTP/2 connection, 1 to 1,000.
     pub http2_streams_max: u32,
     /// How long an HTTP/2 connection may be without a stream after its first.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{At, Balance, Discovery, Ejection, Health, PoolTls, Retry, Sticky};
+use super::{At, Balance, Discovery, Ejection, HandshakeRate, Health, PoolTls, Retry, Sticky};
 use crate::proto::proxy_header;
 
 /// `[pools.NAME]`: backends, and how to choose.
@@ -36,6 +36,8 @@ pub struct Pool {
     pub max_tunnels: Option<usize>,
     /// How clients wait while all backends carry their `max_tunnels`.
     pub queue: Queue,
+    /// How fast WebSocket handshakes may come to each backend; `None` is as fast as they do.
+    pub handshake_rate: Option<HandshakeRate>,
     /// From the first packet to an established connection, TLS included, for each backend tried.
     pub connect_timeout: Duration,
     /// From the request to the head of the answer of a WebSocket handshake, for all backends that get it together.

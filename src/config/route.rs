@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::proto::prefix::Replacement;
 
-use super::{Action, At, Condition, HeaderEdits, Pattern};
+use super::{Action, At, Condition, HandshakeRate, HeaderEdits, Pattern};
 
 /// `[[routes]]`: a match, and what happens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct Route {
     pub request_headers: Option<HeaderEdits>,
     /// What is changed of the fields of answers for clients.
     pub response_headers: Option<HeaderEdits>,
+    /// How fast WebSocket handshakes may come; `None` is as fast as they do.
+    pub handshake_rate: Option<HandshakeRate>,
     /// How long a tunnel may live without a byte in either direction, and an answer's body may pause.
     pub idle_timeout: Duration,
     /// How long one direction may go on after the other ended.

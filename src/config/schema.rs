@@ -183,8 +183,9 @@ mod tests {
                 ", ",
             ),
             (" }\n[[routes]]\nname = \"a\"\npool = \"a\"\n", defaults(&at("routes")["items"]), "\n"),
+            ("\nhandshake_rate = { per_second = 5, ", defaults(entry("routes", "handshake_rate")), ", "),
             (
-                "\n[pools.b]\nbackends = [\"b:1\"]\nbalance = { hash = \"path\", ",
+                " }\n[pools.b]\nbackends = [\"b:1\"]\nbalance = { hash = \"path\", ",
                 defaults(&pool["properties"]["balance"]["anyOf"][1]),
                 ", ",
             ),
@@ -192,6 +193,11 @@ mod tests {
             ("\nsticky = { ", defaults(&pool["properties"]["sticky"]), ", "),
             (" }\nbackends = [{ address = \"a:1\", ", defaults(backend), ", "),
             (" }]\nmax_tunnels = 9\nqueue = { ", defaults(&pool["properties"]["queue"]), ", "),
+            (
+                " }\nhandshake_rate = { per_second = 5, ",
+                defaults(&pool["properties"]["handshake_rate"]),
+                ", ",
+            ),
             (" }\ntls = { ", defaults(&pool["properties"]["tls"]), ", "),
             (" }\nkeepalive = { ", defaults(&pool["properties"]["keepalive"]["anyOf"][1]), ", "),
             (" }\nhealth = { kind = \"tcp\", ", defaults(&pool["properties"]["health"]), ", "),

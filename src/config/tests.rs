@@ -12,6 +12,7 @@ use super::file::FileWords;
 use super::reader::Word;
 use super::shape::{Key, Need, Shape};
 use super::*;
+use crate::proto::rate::Rate;
 
 const FULL: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/config/full.toml"));
 const MINIMAL: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/config/minimal.toml"));
@@ -259,6 +260,12 @@ fn the_full_example_means_what_it_says() {
     let queue = Queue { waiting_max: defaults::WAITING_MAX, timeout: defaults::QUEUE_TIMEOUT };
     assert_eq!(config.pools["chat"].queue, queue);
     assert_eq!((config.pools["site"].queue, config.pools["site"].backends[0].max_tunnels), (queue, None));
+
+    let rate = |per_second, burst| {
+        Some(HandshakeRate { rate: Rate::new(per_second, burst), wait: defaults::HANDSHAKE_WAIT })
+    };
+    assert_eq!((chat.handshake_rate, config.pools["chat"].handshake_rate), (rate(500, 1000), rate(200, 200)));
+    assert_eq!((everything.handshake_rate, config.pools["site"].handshake_rate), (None, None));
 
     let hash = Hash { key: HashKey::Query("room".to_owned()), load_max: defaults::LOAD_MAX };
     assert_eq!(config.pools["rooms"].balance, Balance::Hash(hash));

@@ -17,7 +17,8 @@ pub async fn secure(
 ) -> Option<(Stream, Option<Agreed>)> {
     let Some(terminator) = &listener.tls else { return Some((Stream::Tcp(tcp), None)) };
     let name = &listener.name;
-    match terminator.accept(tcp, snapshot.config.limits.tls_handshake_timeout).await {
+    let limits = &snapshot.config.limits;
+    match terminator.accept(tcp, limits.tls_handshake_timeout, limits.tls_handshakes_max).await {
         Ok((stream, agreed)) => {
             let result = if agreed.resumed { TlsResult::Resumed } else { TlsResult::Full };
             plane.metrics.tls_handshake(name, result, agreed.version);

@@ -10,6 +10,7 @@
 //! - [`proxy_header`]: who the client was, in the PROXY protocol; [`peer`]: the one rule that chooses among them
 //! - [`list`]: field values that are lists of tokens (RFC 9110 5.6)
 //! - [`cookie`] (RFC 6265 4.2), [`query`]: cookies and parameters of the query, for routes that ask for them
+//! - [`mod@rate`]: how often something may happen
 //! - [`frame`], [`scan`], [`close`]: frame headers, the watcher of one direction, close codes (RFC 6455 5
 //!   and 7.4)
 //!
@@ -37,4 +38,5 @@ pub mod persistence;
 pub mod prefix;
 pub mod proxy_header;
 pub mod query;
+pub mod rate;
 pub mod scan;

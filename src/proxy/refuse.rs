@@ -20,7 +20,7 @@ pub fn response(refusal: &Refusal, version: Version) -> Response<Body> {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some(seconds) = refusal.retry_after_seconds() {
-        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        headers.insert(RETRY_AFTER, HeaderValue::from(fastrand::u32(seconds)));
     }
     match refusal {
         // RFC 6455 4.2.2 and RFC 9110 15.5.22: what would be spoken here.

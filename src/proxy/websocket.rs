@@ -21,12 +21,14 @@ use super::body::Body;
 use super::{Caller, Plane, Presence, http as plain};
 use crate::config::Inspect;
 use crate::lifecycle::Permit;
+use crate::lifecycle::bucket::Pace;
 use crate::net::stream::Stream;
 use crate::outcome::{Ending, Refusal};
 use crate::proto::handshake::{Answer, AnswerError, Offer, write_connected, write_switching};
 use crate::proto::hop;
 use crate::proto::scan::{Scanner, Side};
 use crate::state::{Route, Snapshot};
+use crate::telemetry::Metrics;
 use crate::telemetry::registry::GaugeGuard;
 use crate::tunnel::sessions::Session;
 use crate::tunnel::splice::{Leg, Splice};
@@ -53,7 +55,7 @@ pub struct Handshake {
 /// which the tunnel in `switch` begins, or whatever else the backend said.
 ///
 /// # Errors
-/// As [`Snapshot::serving`] and [`ask`].
+/// As [`Snapshot::serving`] and [`ask`]; [`Refusal::RouteRate`].
 pub async fn open(
     plane: &Arc<Plane>,
     snapshot: &Snapshot,
@@ -62,6 +64,7 @@ pub async fn open(
     switch: &Switch,
     account: &mut Account,
 ) -> Result<Response<Body>, Refusal> {
+    paced(route, &plane.metrics).await?;
     let client = handshake.caller.introduces(account.client());
     let (pool, wish) = snapshot.serving(route, &handshake.head, account.client())?;
     account.goes_to(pool);
@@ -97,6 +100,18 @@ pub async fn open(
         deadline: pool.handshake_timeout,
     });
     Ok(if is_http2 { connected(head) } else { switching(head, &handshake.offer) })
+}
+
+/// Waits until it is a handshake's turn at the rate of its route.
+async fn paced(route: &Route, metrics: &Metrics) -> Result<(), Refusal> {
+    let Some(Pace { words, bucket }) = &route.pace else { return Ok(()) };
+    let wait = bucket.take(words).map_err(Refusal::RouteRate)?;
+    if !wait.is_zero() {
+        // Few wait, and all would have to make room for the timer.
+        Box::pin(sleep(wait)).await;
+        metrics.delayed(&route.terms.route);
+    }
+    Ok(())
 }
 
 /// The backend's 101 as the client gets it.

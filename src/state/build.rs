@@ -17,6 +17,7 @@ use super::pools::Pools;
 use super::registry::Registry;
 use super::{Listener, ListenerKey, Route, Snapshot};
 use crate::config::{self, Config, Problems};
+use crate::lifecycle::bucket::Pace;
 use crate::net::tls::certificate::{self, LoadedCertificate};
 use crate::net::tls::secrets::Secrets;
 use crate::net::tls::tickets::Tickets;
@@ -181,7 +182,7 @@ impl Builder<'_> {
             if before.action == action {
                 return before.clone();
             }
-            return Arc::new(Route::new(before.terms.clone(), words, action));
+            return Arc::new(Route::new(before.terms.clone(), words, action, before.pace.clone()));
         }
         let terms = Terms {
             route: Arc::from(name),
@@ -190,15 +191,20 @@ impl Builder<'_> {
             inspect: words.inspect,
             metrics: self.metrics.route(name),
         };
-        Arc::new(Route::new(Arc::new(terms), words, action))
+        let pace = words.handshake_rate.map(|words| {
+            self.metrics.may_delay(name);
+            Pace { words, bucket: self.registry.bucket(name) }
+        });
+        Arc::new(Route::new(Arc::new(terms), words, action, pace))
     }
 }
 
 impl Route {
-    fn new(terms: Arc<Terms>, words: &config::Route, action: Action) -> Route {
+    fn new(terms: Arc<Terms>, words: &config::Route, action: Action, pace: Option<Pace>) -> Route {
         Route {
             terms,
             origins: words.origins.clone(),
+            pace,
             body_bytes_max: words.body_bytes_max,
             action,
             replacement: words.replacement.clone(),
@@ -212,6 +218,7 @@ impl Route {
         let terms = (self.terms.idle_timeout, self.terms.half_close_timeout, self.terms.inspect);
         terms == (words.idle_timeout, words.half_close_timeout, words.inspect)
             && self.origins == words.origins
+            && self.pace.as_ref().map(|pace| pace.words) == words.handshake_rate
             && self.body_bytes_max == words.body_bytes_max
             && self.replacement == words.replacement
             && self.request_headers == words.request_headers

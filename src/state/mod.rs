@@ -15,6 +15,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::config::{Config, HeaderEdits, ListenAddress, OriginMatch};
+use crate::lifecycle::bucket::Pace;
 use crate::net::tls::Terminator;
 use crate::net::tls::certificate::LoadedCertificate;
 use crate::proto::prefix::Replacement;
@@ -48,6 +49,8 @@ pub struct Route {
     pub terms: Arc<Terms>,
     /// Who may open a WebSocket; `None` is anyone.
     pub origins: Option<Vec<OriginMatch>>,
+    /// What paces its WebSocket handshakes; `None` lets them come as they do.
+    pub pace: Option<Pace>,
     /// Bytes of a request's body; `None` is any.
     pub body_bytes_max: Option<u64>,
     /// What becomes of its requests.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use crate::config::BackendAddress;
+use crate::lifecycle::bucket::Bucket;
 use crate::net::tls::clients::Rules;
 use crate::net::tls::secrets::Secrets;
 use crate::net::tls::tickets::Tickets;
@@ -16,6 +17,7 @@ use crate::upstream::queue::Queue;
 pub struct Registry {
     backends: Mutex<HashMap<Key, Weak<Backend>>>,
     queues: Mutex<HashMap<Arc<str>, Weak<Queue>>>,
+    buckets: Mutex<HashMap<String, Weak<Bucket>>>,
     tickets: Mutex<HashMap<Arc<str>, (Rules, Tickets)>>,
     secrets: OnceLock<Option<Secrets>>,
 }
@@ -55,6 +57,18 @@ impl Registry {
             *slot = Arc::downgrade(&queue);
             queue
         })
+    }
+
+    /// What paces the handshakes of `route`: the same as long as a generation has it.
+    pub fn bucket(&self, route: &str) -> Arc<Bucket> {
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bucket) = buckets.get(route).and_then(Weak::upgrade) {
+            return bucket;
+        }
+        buckets.retain(|_, weak| weak.strong_count() > 0);
+        let bucket = Arc::default();
+        buckets.insert(route.to_owned(), Arc::downgrade(&bucket));
+        bucket
     }
 
     /// The ticket keys of the listener `name`: the same ones for as long as there is a listener of that name that demands

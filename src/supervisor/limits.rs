@@ -54,6 +54,7 @@ mod tests {
             head_timeout: Duration::ZERO,
             keepalive_timeout: Duration::ZERO,
             handshakes_max: 1,
+            tls_handshakes_max: 1,
             proxy_header_timeout: Duration::ZERO,
             tls_handshake_timeout: Duration::ZERO,
             http2_streams_max: 1,

@@ -101,6 +101,8 @@ families! {
 
     HANDSHAKES = Kind::Counter, "longhaul_handshakes_total" ["route", "http", "result"]
         "WebSocket handshakes: opened, declined by the backend, or why they were refused.";
+    HANDSHAKES_DELAYED = Kind::Counter, "longhaul_handshakes_delayed_total" ["route"]
+        "WebSocket handshakes that came faster than the route's handshake_rate, and waited for their turn.";
     HANDSHAKE_DURATION = Kind::Histogram(&HANDSHAKE_SECONDS), "longhaul_handshake_duration_seconds" ["route"]
         "From a WebSocket handshake's head to the 101 that answers it.";
     REQUESTS = Kind::Counter, "longhaul_requests_total" ["route", "http", "result"]
@@ -145,6 +147,8 @@ families! {
         "WebSocket handshakes that wait for a backend that may carry one more.";
     POOL_WAITS = Kind::Counter, "longhaul_pool_waits_total" ["pool"]
         "WebSocket handshakes that found all backends full: those that waited, and those that found no room to wait.";
+    POOL_DELAYS = Kind::Counter, "longhaul_pool_delays_total" ["pool"]
+        "WebSocket handshakes that came faster than the handshake_rate of their backend, and waited for their turn.";
     BACKEND_IDLE = Kind::Gauge, "longhaul_backend_idle_connections" ["pool", "backend"]
         "Connections to a backend that are kept for further plain requests.";
     BACKEND_CONNECTIONS = Kind::Counter, "longhaul_backend_connections_total" ["pool", "result"]
@@ -289,6 +293,8 @@ pub struct PoolMetrics {
     pub resent: Counter,
     /// Handshakes that found all backends full.
     pub waited: Counter,
+    /// Handshakes that waited for their backend's turn.
+    pub delayed: Counter,
     /// Requests that went on to another backend, by [`RetryCause`].
     retries: [Counter; 4],
     /// Requests that did not, because the budget was spent.
@@ -397,6 +403,7 @@ impl Metrics {
             reused: self.registry.counter(&BACKEND_CONNECTIONS, &[name, "reused"]),
             resent: self.registry.counter(&BACKEND_RESENDS, &[name]),
             waited: self.registry.counter(&POOL_WAITS, &[name]),
+            delayed: self.registry.counter(&POOL_DELAYS, &[name]),
             retries: RetryCause::ALL.map(|cause| self.registry.counter(&RETRIES, &[name, cause.label()])),
             retries_refused: self.registry.counter(&RETRIES_REFUSED, &[name]),
         }
@@ -444,6 +451,16 @@ impl Metrics {
     /// A connection to a backend did not come about.
     pub fn connect_error(&self, pool: &str, backend: &str, error: ConnectError) {
         self.registry.count(&BACKEND_CONNECT_ERRORS, &[pool, backend, error.label()]);
+    }
+
+    /// The handshakes of a route may have to wait.
+    pub fn may_delay(&self, route: &str) {
+        self.registry.declare(&HANDSHAKES_DELAYED, &[route]);
+    }
+
+    /// A handshake waited for the turn that the rate of its route gives it.
+    pub fn delayed(&self, route: &str) {
+        self.registry.count(&HANDSHAKES_DELAYED, &[route]);
     }
 
     /// A backend was ejected.

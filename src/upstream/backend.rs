@@ -12,6 +12,7 @@ pub use super::standing::Health;
 use super::standing::Standing;
 use crate::config::{BackendAddress, State};
 use crate::lifecycle::Count;
+use crate::lifecycle::bucket::Bucket;
 
 /// Between two warnings of the same backend.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
@@ -31,6 +32,8 @@ pub struct Backend {
     seats_max: AtomicUsize,
     /// Where those wait who find no seat.
     pub queue: Arc<Queue>,
+    /// What paces its WebSocket handshakes, where its pool has a rate.
+    pub bucket: Bucket,
     /// Connections that are kept for further requests and carry none: no load.
     pub idle: Count,
     /// Its health, its state, and since when it can be chosen.
@@ -68,6 +71,7 @@ impl Backend {
             seats: AtomicUsize::new(0),
             seats_max: AtomicUsize::new(usize::MAX),
             queue: Arc::default(),
+            bucket: Bucket::default(),
             idle: Count::default(),
             standing: Standing::new(health),
             wanted,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::members::Members;
 use super::queue::Queue;
 use super::retry::Retry;
-use crate::config::{self, Keepalive};
+use crate::config::{self, HandshakeRate, Keepalive};
 use crate::net::tls::connect::Connector;
 use crate::net::tls::secrets::Secrets;
 use crate::proto::proxy_header::Version;
@@ -39,6 +39,8 @@ pub struct Pool {
     pub queue: Arc<Queue>,
     /// How many may wait there, and for how long.
     pub queue_bounds: config::Queue,
+    /// How fast WebSocket handshakes may come to each member; `None` is as fast as they do.
+    pub handshake_rate: Option<HandshakeRate>,
     /// For each connection.
     pub connect_timeout: Duration,
     /// For the head of the answer to a WebSocket handshake.

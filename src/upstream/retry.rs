@@ -94,15 +94,18 @@ impl<'a> Search<'a> {
     /// The same, first to the backend of `seat`.
     ///
     /// # Errors
-    /// When no backend is left, or no other may be tried, [`Refusal::Unreachable`].
+    /// When no backend is left, or no other may be tried, [`Refusal::Unreachable`]; [`Refusal::BackendRate`].
     pub async fn reach(&mut self, mut seat: Seat) -> Result<(Seat, Stream), Refusal> {
         loop {
-            if let Some(stream) = self.dial(seat.backend()).await? {
+            let is_paced = self.pace(seat.backend()).await;
+            if is_paced && let Some(stream) = self.dial(seat.backend()).await? {
                 return Ok((seat, stream));
             }
             drop(seat);
             seat = self.seat().await?;
-            self.count(RetryCause::Connect);
+            if is_paced {
+                self.count(RetryCause::Connect);
+            }
         }
     }
 
@@ -166,6 +169,24 @@ impl<'a> Search<'a> {
             }
             _ => self.pool.members.seat(self.wish, &mut self.tried),
         }
+    }
+
+    /// Waits until it is the backend's turn to get a handshake; `false` when another one must be asked, because that would be
+    /// too late.
+    async fn pace(&mut self, backend: &Backend) -> bool {
+        let Some(words) = &self.pool.handshake_rate else { return true };
+        match backend.bucket.take(words) {
+            Ok(Duration::ZERO) => {}
+            Ok(wait) => {
+                Box::pin(sleep(wait)).await;
+                self.pool.metrics.delayed.increment();
+            }
+            Err(wait) => {
+                self.failure = Refusal::BackendRate(wait);
+                return false;
+            }
+        }
+        true
     }
 
     /// The next backend to try for a plain request, which takes no seat and waits for none.
@@ -282,6 +303,7 @@ pub(super) mod tests {
             ejection: None,
             retry: None,
             queue_bounds: config::Queue { waiting_max: 9, timeout: second },
+            handshake_rate: None,
             connect_timeout: second,
             handshake_timeout: second,
             response_timeout: second,

@@ -57,8 +57,10 @@ async fn kept(pool: &str) -> (Proxy, Backend, Calls, Client, Call) {
 /// Waits until the kernel of the proxy has confirmed all that was sent on a connection, its end included.
 async fn arrived(call: &Call) {
     const FIN_WAIT1: &str = "04";
-    let [near, far] = [call.stream.local_addr(), call.stream.peer_addr()]
-        .map(|address| format!(":{:04X}", address.expect("a connected socket").port()));
+    let [near, far] = [call.stream.local_addr(), call.stream.peer_addr()];
+    // A connection that is over has no other end.
+    let (Ok(near), Ok(far)) = (near, far) else { return };
+    let [near, far] = [near, far].map(|address| format!(":{:04X}", address.port()));
     let is_underway = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let [_, from, to, state, queues, ..] = words[..] else { return false };

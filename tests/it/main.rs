@@ -40,6 +40,7 @@ mod spine;
 mod states;
 mod sticky;
 mod stopping;
+mod storm;
 mod tls;
 mod tunnel;
 mod watch;

@@ -105,7 +105,8 @@ async fn handshakes_that_wait_for_an_answer_are_bounded() {
     let mut second = proxy.connect("plain").await;
     second.send(handshake("/", "example.com", "")).await;
     let (head, _) = second.answer().await;
-    assert_eq!((head.status(), head.get("retry-after")), (503, Some("2")));
+    let seconds = head.get("retry-after").and_then(|seconds| seconds.parse().ok());
+    assert!(head.status() == 503 && seconds.is_some_and(|seconds| (2..=5).contains(&seconds)), "{head:?}");
     proxy.wait_metric("longhaul_handshakes_total{route=\"all\",result=\"handshake_limit\"}", 1.0).await;
     let _backend = call.accept("").await;
     assert_eq!(first.head().await.status(), 101);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::balance::{balance, sticky};
 use super::discovery::discovery;
 use super::ejection::ejection;
+use super::handshake_rate::handshake_rate;
 use super::health::health;
 use super::retry::retry;
 use super::{Unique, all, free_name, pem, unix_path};
@@ -53,6 +54,7 @@ fn pool(name: At<String>, words: PoolWords, reader: &mut Reader) -> Option<Pool>
         _ => true,
     };
     let queue = queue(words.queue, is_limited, reader);
+    let handshake_rate = handshake_rate(words.handshake_rate);
     let balance = balance(words.balance, words.slow_start, reader);
     let sticky = sticky(words.sticky, reader);
     let proxy_protocol = words.proxy_protocol.optional();
@@ -98,6 +100,7 @@ fn pool(name: At<String>, words: PoolWords, reader: &mut Reader) -> Option<Pool>
         keepalive: keepalive?,
         max_tunnels: max_tunnels?,
         queue: queue?,
+        handshake_rate: handshake_rate?,
         health: health?,
         ejection: ejection?,
         retry: retry?,

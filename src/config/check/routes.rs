@@ -6,6 +6,7 @@ use http::{HeaderValue, Method};
 use ipnet::IpNet;
 
 use super::actions::action;
+use super::handshake_rate::handshake_rate;
 use super::pools::KnownPools;
 use super::rewriting::{replacement, request_headers, response_headers};
 use super::{Unique, all, free_name, plain};
@@ -42,6 +43,7 @@ pub fn routes(
         let request_headers = request_headers(take(&mut words.request_headers), reader);
         let response_headers = response_headers(take(&mut words.response_headers), reader);
         let origins = words.origins.optional();
+        let handshake_rate = handshake_rate(words.handshake_rate);
         Some(Route {
             name: name?,
             matches: matches?,
@@ -50,6 +52,7 @@ pub fn routes(
             replacement: replacement?,
             request_headers: request_headers?,
             response_headers: response_headers?,
+            handshake_rate: handshake_rate?,
             idle_timeout: words.idle_timeout.or(defaults::IDLE_TIMEOUT)?,
             half_close_timeout: words.half_close_timeout.or(defaults::HALF_CLOSE_TIMEOUT)?,
             inspect: words.inspect.or(defaults::INSPECT)?,
@@ -114,6 +117,9 @@ fn report_impossible(words: &RouteWords, reader: &mut Reader) {
         }
         if let Some(place) = words.origins.place() {
             reader.report(place, "`origins` are for WebSockets, and kind is \"http\"", remedy);
+        }
+        if let Some(place) = words.handshake_rate.place() {
+            reader.report(place, "only WebSockets have a `handshake_rate`, and kind is \"http\"", remedy);
         }
     } else if kind == Some(Kind::WebSocket) || !words.subprotocols.is_absent() {
         // Wrong entries are left out; what is left may lack GET for that reason.

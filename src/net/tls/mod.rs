@@ -10,9 +10,11 @@ mod resolver;
 pub mod secrets;
 mod suites;
 pub mod tickets;
+mod turns;
 
 use std::collections::BTreeSet;
 use std::io;
+use std::pin::pin;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -137,7 +139,7 @@ impl Terminator {
         &self.settings
     }
 
-    /// Performs the handshake as the server.
+    /// Performs the handshake as the server, one of `at_once_max` that the thread computes in a row.
     ///
     /// # Errors
     /// [`HandshakeError::Timeout`] after `deadline`, else what went wrong.
@@ -145,8 +147,15 @@ impl Terminator {
         &self,
         tcp: TcpStream,
         deadline: Duration,
+        at_once_max: usize,
     ) -> Result<(Box<TlsStream<TcpStream>>, Agreed), HandshakeError> {
-        let stream = match timeout(deadline, self.handshake(tcp)).await {
+        let handshake = async {
+            // The ClientHello is there, or its beginning.
+            let _ = tcp.readable().await;
+            let turn = turns::turn(at_once_max).await;
+            turn.compute(pin!(self.handshake(tcp))).await
+        };
+        let stream = match timeout(deadline, handshake).await {
             Ok(result) => result?,
             Err(_) => return Err(HandshakeError::Timeout),
         };

@@ -101,6 +101,7 @@ pub fn assemble(
         response_timeout: words.response_timeout,
         queue: registry.queue(&name),
         queue_bounds: words.queue,
+        handshake_rate: words.handshake_rate,
         metrics: metrics.pool(&name),
         name,
     }))

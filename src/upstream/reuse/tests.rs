@@ -66,6 +66,7 @@ fn pool(keepalive: Keepalive, tls: Option<Connector>) -> Pool {
         response_timeout: Duration::from_secs(1),
         queue: Arc::default(),
         queue_bounds: config::Queue { waiting_max: 1, timeout: Duration::from_secs(1) },
+        handshake_rate: None,
         metrics: Metrics::new(1).pool("p"),
     }
 }

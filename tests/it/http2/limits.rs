@@ -128,7 +128,8 @@ async fn handshakes_that_wait_for_an_answer_are_bounded() {
     let first = calls.next().await;
     let (second, _sender) = client.connect_websocket("/", &[]).await;
     let reply = Reply::read(second).await.expect("an answer");
-    assert_eq!((reply.status, reply.get("retry-after")), (503, Some("2")));
+    let seconds = reply.get("retry-after").and_then(|seconds| seconds.parse().ok());
+    assert!(reply.status == 503 && seconds.is_some_and(|seconds| (2..=5).contains(&seconds)), "{reply:?}");
     proxy.wait_metric("longhaul_handshakes_total{route=\"all\",result=\"handshake_limit\"}", 1.0).await;
     // One whose client left is none any more.
     sender.send_reset(Reason::CANCEL);
