@@ -174,7 +174,7 @@ impl Members {
         }
         let is_up = |backend: &Backend| backend.is_ready_and(Health::Up);
         // Nearly always there is one.
-        self.among::<SEATED>(&self.first, wish, tried, is_full, is_up)
+        self.among::<SEATED>(&self.first, wish, tried, is_full, tried.is_empty(), is_up)
             .or_else(|| self.others::<SEATED>(wish, tried, is_full))
     }
 
@@ -183,9 +183,10 @@ impl Members {
         let (first, backups) = (&self.first, &self.backups);
         let ready = [(first, Health::Unknown), (backups, Health::Up), (backups, Health::Unknown)];
         let ready = ready.into_iter().find_map(|(group, health)| {
-            self.among::<SEATED>(group, wish, tried, is_full, |backend| backend.is_ready_and(health))
+            self.among::<SEATED>(group, wish, tried, is_full, false, |backend| backend.is_ready_and(health))
         });
-        let last_resort = |group| self.among::<SEATED>(group, wish, tried, is_full, Backend::is_last_resort);
+        let last_resort =
+            |group| self.among::<SEATED>(group, wish, tried, is_full, false, Backend::is_last_resort);
         ready.or_else(|| [first, backups].into_iter().find_map(last_resort))
     }
 
@@ -195,6 +196,7 @@ impl Members {
         wish: Wish,
         tried: &Tried,
         is_full: &Cell<bool>,
+        is_first: bool,
         fits: impl Fn(&Backend) -> bool,
     ) -> Option<usize> {
         if SEATED && is_full.get() {
@@ -211,9 +213,10 @@ impl Members {
             is_full.set(is_full.get() || !has_seat);
             has_seat
         };
+        let balancer = &group.balancer;
         let picked = match SEATED {
-            true => group.balancer.pick(members, |index| fits(index) && has_seat(index), wish.key),
-            false => group.balancer.pick(members, fits, wish.key),
+            true => balancer.pick(members, |index| fits(index) && has_seat(index), wish.key, is_first),
+            false => balancer.pick(members, fits, wish.key, is_first),
         };
         picked.map(|index| first + index)
     }

@@ -18,6 +18,7 @@ fn main() {
     let hash = |load_max| Balance::Hash(Hash { key: HashKey::Path, load_max });
     let ways = [
         ("round robin", Balance::RoundRobin, None),
+        ("round robin, by weights", Balance::RoundRobin, None),
         ("least connections", Balance::LeastConnections { slow_start }, None),
         ("least connections, bounded backends", Balance::LeastConnections { slow_start }, Some(1_000)),
         ("random", Balance::Random, None),
@@ -30,8 +31,9 @@ fn main() {
     println!("|---|---|---|---|---|---|---|");
     for (name, balance, seats_max) in &ways {
         let mut row = format!("| {name} |");
+        let weight = if name.ends_with("by weights") { 10 } else { 1 };
         for count in [3, 100, 5_000] {
-            let members = members(balance, count, *seats_max);
+            let members = members(balance, count, *seats_max, weight);
             for threads in [1, 2] {
                 let least = (0..ROUNDS).map(|_| nanoseconds(&members, threads)).fold(f64::INFINITY, f64::min);
                 row += &format!(" {least:.0} |");
@@ -65,13 +67,16 @@ fn nanoseconds(members: &Members, threads: usize) -> f64 {
     })
 }
 
-fn members(balance: &Balance, count: usize, seats_max: Option<usize>) -> Members {
+/// So many, of weights up to `weight`.
+fn members(balance: &Balance, count: usize, seats_max: Option<usize>, weight: u32) -> Members {
     let member = |index| {
         let host = format!("192.0.{}.{}", index / 256, index % 256);
         let address = BackendAddress::Tcp { host, port: 80 };
         let backend = Arc::new(Backend::new(Arc::from("pool"), address, Health::Up));
         backend.set_seats_max(seats_max);
-        Member { backend, weight: 1, state: State::Active, backup: false, seats_max }
+        let weight = 1 + index % weight;
+        Member { backend, weight, state: State::Active, backup: false, seats_max }
     };
+    let count = u32::try_from(count).expect("a few");
     Members::new(balance, (0..count).map(member).collect())
 }

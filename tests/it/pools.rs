@@ -34,7 +34,7 @@ async fn open(proxy: &Proxy) -> (WebSocket<Client>, String) {
 #[tokio::test]
 async fn round_robin_follows_the_weights_in_order() {
     let [a, b, c] = [Backend::echo("a").await, Backend::echo("b").await, Backend::echo("c").await];
-    for (weights, order) in [([1, 1, 1], "abcabcabc"), ([2, 1, 1], "abcaabca"), ([3, 1, 2], "acabcaacabca")] {
+    for (weights, order) in [([1, 1, 1], "abcabcabc"), ([2, 1, 1], "abacabac"), ([3, 1, 2], "acabacacabac")] {
         let [of_a, of_b, of_c] = weights;
         let backends = [(a.address, of_a), (b.address, of_b), (c.address, of_c)];
         let proxy = Proxy::start(&config("round-robin", &backends)).await;

@@ -36,7 +36,7 @@ impl Balancer {
     /// A balancer for these members.
     pub fn new(balance: &Balance, members: &[Member]) -> Balancer {
         match balance {
-            Balance::RoundRobin => Balancer::RoundRobin(RoundRobin::new(members.len())),
+            Balance::RoundRobin => Balancer::RoundRobin(RoundRobin::new(members)),
             Balance::LeastConnections { slow_start } => Balancer::LeastConnections(*slow_start),
             Balance::Random => Balancer::Random(Draw::new(members)),
             Balance::PowerOfTwo { slow_start } => Balancer::PowerOfTwo(Draw::new(members), *slow_start),
@@ -45,17 +45,19 @@ impl Balancer {
     }
 
     /// The index of the member that is next, among those that are `eligible`. `key` is that of the request, where there
-    /// is one.
+    /// is one. `is_first`: it is what a request gets if all is well; others do not count where members take turns.
     pub fn pick(
         &self,
         members: &[Member],
         eligible: impl Fn(usize) -> bool,
         key: Option<u64>,
+        is_first: bool,
     ) -> Option<usize> {
         let candidates = || (0..members.len()).filter(|index| eligible(*index));
         let random = |bound| fastrand::u64(0..bound);
         match self {
-            Balancer::RoundRobin(state) => state.pick(members, candidates()),
+            Balancer::RoundRobin(state) if is_first => state.pick(members, eligible),
+            Balancer::RoundRobin(state) => state.pick_apart(members, eligible),
             Balancer::LeastConnections(slow_start) => {
                 least_connections::pick(members, candidates(), *slow_start, |bound| fastrand::u32(0..bound))
             }
@@ -120,7 +122,7 @@ pub(super) mod tests {
             let (mut counts, mut leases) = ([0; 3], Vec::new());
             for key in 0..100_000_u64 {
                 let key = twox_hash::XxHash3_64::oneshot(&key.to_be_bytes());
-                let index = balancer.pick(&members, |_| true, Some(key)).unwrap();
+                let index = balancer.pick(&members, |_| true, Some(key), true).unwrap();
                 counts[index] += 1;
                 leases.push(crate::upstream::backend::Lease::new(members[index].backend.clone()));
             }
@@ -131,12 +133,12 @@ pub(super) mod tests {
     proptest! {
         #[test]
         fn every_balancer_picks_of_the_eligible_if_there_are_any(
-            weights in prop::collection::vec(1..1_000_u32, 0..20), up: u32, key: Option<u64>,
+            weights in prop::collection::vec(1..1_000_u32, 0..20), up: u32, key: Option<u64>, is_first: bool,
         ) {
             let members = members(&weights);
             let eligible = |index: usize| up >> index & 1 == 1;
             for balance in balances() {
-                let picked = Balancer::new(&balance, &members).pick(&members, eligible, key);
+                let picked = Balancer::new(&balance, &members).pick(&members, eligible, key, is_first);
                 prop_assert_eq!(picked.is_some(), (0..weights.len()).any(eligible));
                 prop_assert!(picked.is_none_or(eligible));
             }

@@ -18,6 +18,7 @@ const GROWTH: &[(&str, &str, &str)] = &[
     ("router, parameter", "10 routes", "10,000 routes"),
     ("router, source", "10 routes", "10,000 routes"),
     ("pool, round robin", "3 backends", "5,000 backends"),
+    ("pool, round robin by weights", "3 backends", "5,000 backends"),
     ("pool, least connections", "3 backends", "5,000 backends"),
     ("pool, random", "3 backends", "5,000 backends"),
     ("pool, power of two", "3 backends", "5,000 backends"),

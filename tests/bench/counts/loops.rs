@@ -50,6 +50,7 @@ pub fn run() -> ExitCode {
     let slow_start = Some(Duration::from_secs(30));
     for members in [3, 100, 5_000] {
         pool("round robin", &Balance::RoundRobin, members);
+        weighted("round robin by weights", &Balance::RoundRobin, members);
         pool("least connections", &Balance::LeastConnections { slow_start }, members);
         pool("random", &Balance::Random, members);
         pool("power of two", &Balance::PowerOfTwo { slow_start }, members);
@@ -195,7 +196,16 @@ fn tunnel(name: &str, scanner: Scanner) {
 }
 
 fn pool(name: &str, balance: &Balance, count: usize) {
-    let members = members(balance, count, None);
+    picks(name, &members(balance, count, None, 1));
+}
+
+/// The same, of weights up to 10.
+fn weighted(name: &str, balance: &Balance, count: usize) {
+    picks(name, &members(balance, count, None, 10));
+}
+
+fn picks(name: &str, members: &Members) {
+    let count = members.all().len();
     measure(&format!("pool, {name}, {} backends", thousands(count)), |round| {
         let wish = Wish { key: Some(round as u64), ..Wish::default() };
         assert!(members.pick(black_box(wish), black_box(&mut Tried::default())).is_some());
@@ -204,20 +214,23 @@ fn pool(name: &str, balance: &Balance, count: usize) {
 
 /// The same for tunnels, where backends have a bound.
 fn seats(name: &str, balance: &Balance, count: usize) {
-    let members = members(balance, count, Some(10));
+    let members = members(balance, count, Some(10), 1);
     measure(&format!("seats, {name}, {} backends", thousands(count)), |_| {
         assert!(members.seat(black_box(Wish::default()), black_box(&mut Tried::default())).is_ok());
     });
 }
 
-fn members(balance: &Balance, count: usize, seats_max: Option<usize>) -> Members {
+/// So many, of weights up to `weight`.
+fn members(balance: &Balance, count: usize, seats_max: Option<usize>, weight: u32) -> Members {
     let member = |index| {
         let host = format!("192.0.{}.{}", index / 256, index % 256);
         let address = BackendAddress::Tcp { host, port: 80 };
         let backend = Arc::new(Backend::new(Arc::from("pool"), address, Health::Up));
         backend.set_seats_max(seats_max);
-        Member { backend, weight: 1, state: State::Active, backup: false, seats_max }
+        let weight = 1 + index % weight;
+        Member { backend, weight, state: State::Active, backup: false, seats_max }
     };
+    let count = u32::try_from(count).expect("a few");
     Members::new(balance, (0..count).map(member).collect())
 }
 

@@ -73,7 +73,7 @@ async fn the_way_to_choose_changes_with_the_next_handshake() {
     let mut tunnels = Vec::new();
     for (config, order) in [
         (base.clone() + "balance = \"round-robin\"\n", "abcabc"),
-        (weighted + "balance = \"round-robin\"\n", "abcaabca"),
+        (weighted + "balance = \"round-robin\"\n", "abacabac"),
         // Six are with a, and four with each of the others: of those that have as few, any may be chosen.
         (base, "bbcc"),
     ] {
