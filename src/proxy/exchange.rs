@@ -1,9 +1,9 @@
 //! One request, from its head to its answer or its tunnel.
 
 use std::convert::Infallible;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use http::request::Parts;
 use http::{Request, Response, Version};
 
 use super::account::Account;
@@ -14,8 +14,7 @@ use super::{Caller, Plane, http as plain, own, refuse};
 use crate::filter::header::Changes;
 use crate::filter::origin;
 use crate::outcome::Refusal;
-use crate::proto::handshake::Offer;
-use crate::state::{Route, Snapshot};
+use crate::state::Route;
 use crate::upstream::upload::Upload;
 
 /// Answers one request. Never fails: what goes wrong is an answer, too. A tunnel that begins behind the answer is left in
@@ -47,61 +46,56 @@ async fn answer(
     account: &mut Account,
 ) -> Result<Response<Body>, Refusal> {
     let snapshot = plane.snapshot.load_full();
-    let inbound = inbound::read(request, &caller.listener, &snapshot.config.limits)?;
+    let mut inbound = inbound::read(request, &caller.listener, &snapshot.config.limits)?;
     if inbound.offer.is_some() {
         account.wants_tunnel();
     }
     let route = snapshot.routes.find(&inbound.wanted(&caller, account.client())).ok_or(Refusal::NoRoute)?;
     account.routed(route);
-    let Inbound { offer, head, authority, body } = inbound;
-    let version = head.version;
-    let mut head = inbound::rewrite(head, &authority, &caller, route)?;
-    let origins = route.origins.as_deref().filter(|_| offer.is_some());
-    if origins.is_some_and(|origins| !origin::admits(origins, &head.headers)) {
-        return Err(Refusal::Origin);
-    }
-    let facts = inbound::facts(&head, &authority, offer.as_ref(), &caller, route, account);
-    let changes =
-        [&route.request_headers, &route.response_headers].map(|edits| Changes::new(edits.as_ref(), &facts));
-    let [for_backend, for_client] = changes;
-    let is_extended = offer.is_some() && version == Version::HTTP_2;
-    let mut answer = match own::answer(&route.action, &facts, is_extended, account)? {
-        Some(answer) => answer,
+    let for_client = match prepare(&mut inbound, &caller, route, account)? {
+        ControlFlow::Break(answer) => return Ok(answer),
+        ControlFlow::Continue(for_client) => for_client,
+    };
+    let mut answer = match &inbound.offer {
         None => {
-            for_backend.apply(&mut head.headers);
-            let request = Ready { offer, version, head, body };
-            pass_on(plane, &snapshot, route, caller, request, switch, account).await?
+            let client = caller.introduces(account.client());
+            plain::forward(plane, &snapshot, route, &client, inbound.head, inbound.body, account).await?
+        }
+        Some(offer) => {
+            // A handshake in flight counts as the tunnel that it may become.
+            let permit = plane.tunnels.take().ok_or(Refusal::TunnelLimit)?;
+            let _waiting = plane.handshakes.take().ok_or(Refusal::HandshakeLimit)?;
+            let Inbound { version, ref mut head, .. } = inbound;
+            let handshake = websocket::Handshake { offer, version, head, permit, caller };
+            websocket::open(plane, &snapshot, route, handshake, switch, account).await?
         }
     };
     for_client.apply(answer.headers_mut());
     Ok(answer)
 }
 
-/// A request that is ready for a backend.
-struct Ready {
-    offer: Option<Offer>,
-    version: Version,
-    head: Parts,
-    body: Upload,
-}
-
-/// The answer of a backend.
-async fn pass_on(
-    plane: &Arc<Plane>,
-    snapshot: &Snapshot,
-    route: &Arc<Route>,
-    caller: Arc<Caller>,
-    Ready { offer, version, head, body }: Ready,
-    switch: &Switch,
+/// Makes a request ready for a backend, and tells what to change of the answer; unless the route answers by itself. This is
+/// apart, so that nothing of it is held while a backend is asked.
+fn prepare<'a>(
+    inbound: &mut Inbound,
+    caller: &Caller,
+    route: &'a Route,
     account: &mut Account,
-) -> Result<Response<Body>, Refusal> {
-    let Some(offer) = offer else {
-        let client = caller.introduces(account.client());
-        return plain::forward(plane, snapshot, route, &client, head, body, account).await;
-    };
-    // A handshake in flight counts as the tunnel that it may become.
-    let permit = plane.tunnels.take().ok_or(Refusal::TunnelLimit)?;
-    let _waiting = plane.handshakes.take().ok_or(Refusal::HandshakeLimit)?;
-    let handshake = websocket::Handshake { offer, version, head, permit, caller };
-    websocket::open(plane, snapshot, route, handshake, switch, account).await
+) -> Result<ControlFlow<Response<Body>, Changes<'a>>, Refusal> {
+    inbound.rewrite(caller, route)?;
+    let origins = route.origins.as_deref().filter(|_| inbound.offer.is_some());
+    if origins.is_some_and(|origins| !origin::admits(origins, &inbound.head.headers)) {
+        return Err(Refusal::Origin);
+    }
+    let facts = inbound.facts(caller, route, account);
+    let changes =
+        [&route.request_headers, &route.response_headers].map(|edits| Changes::new(edits.as_ref(), &facts));
+    let [for_backend, for_client] = changes;
+    let is_extended = inbound.offer.is_some() && inbound.version == Version::HTTP_2;
+    if let Some(mut answer) = own::answer(&route.action, &facts, is_extended, account)? {
+        for_client.apply(answer.headers_mut());
+        return Ok(ControlFlow::Break(answer));
+    }
+    for_backend.apply(&mut inbound.head.headers);
+    Ok(ControlFlow::Continue(for_client))
 }

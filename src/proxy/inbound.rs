@@ -25,8 +25,10 @@ use crate::upstream::upload::Upload;
 
 /// A request that says for which host it is and is, if it wants a WebSocket, a valid handshake.
 pub struct Inbound {
-    /// The head as it came.
+    /// The head as it came, and then as it [goes on](Inbound::rewrite).
     pub head: Parts,
+    /// The version of HTTP that it came by.
+    pub version: Version,
     /// The body, still in the socket.
     pub body: Upload,
     /// The host it is for.
@@ -42,7 +44,7 @@ pub struct Inbound {
 pub fn read(request: Request<Upload>, listener: &Listener, limits: &Limits) -> Result<Inbound, Refusal> {
     let (head, body) = request.into_parts();
     let (authority, offer) = read_head(&head, listener.extended_connect, limits)?;
-    Ok(Inbound { head, body, authority, offer })
+    Ok(Inbound { version: head.version, head, body, authority, offer })
 }
 
 /// The host that a request is for, and the handshake that it is; `extended_connect` allows one over HTTP/2.
@@ -84,6 +86,56 @@ impl Inbound {
         let certificate = caller.tls.as_ref().and_then(|tls| tls.client.as_deref());
         wanted(&self.head, &self.authority, self.offer.as_ref(), client.ip(), certificate.map(named))
     }
+
+    /// Makes the head ready for a backend: the target in origin form and with the beginning that `route` gives it, one
+    /// `Host`, one `Cookie`, one length, no hop-by-hop fields, the forwarding fields, and those of the client's certificate.
+    ///
+    /// # Errors
+    /// [`Refusal::Prefix`]
+    pub fn rewrite(&mut self, caller: &Caller, route: &Route) -> Result<(), Refusal> {
+        let (head, authority) = (&mut self.head, &self.authority);
+        head.uri = origin_form(&head.uri);
+        if let Some(replacement) = &route.replacement
+            && let Some(uri) = replacement.apply(&head.uri).map_err(Refusal::Prefix)?
+        {
+            head.uri = uri;
+        }
+        head.version = Version::HTTP_11;
+        head.extensions.clear();
+        hop::strip(&mut head.headers);
+        fields::join_cookies(&mut head.headers);
+        fields::join_lengths(&mut head.headers);
+        head.headers.insert(header::HOST, authority.written.clone());
+        let peer = caller.connection.speaker();
+        let sender = Sender {
+            peer,
+            secure: caller.tls.is_some(),
+            host: &authority.written,
+            trusted: peer.is_trusted(&caller.listener.trusted_networks),
+        };
+        forwarded::write(&mut head.headers, &sender);
+        let certificate = caller.tls.as_ref().and_then(|tls| tls.client.as_deref());
+        let shown = certificate.map(|certificate| (&certificate.subject, &certificate.names));
+        client_certificate::write(&mut head.headers, shown);
+        Ok(())
+    }
+
+    /// What variables stand for, once the head is [ready](Inbound::rewrite).
+    pub fn facts<'a>(&'a self, caller: &'a Caller, route: &'a Route, account: &Account) -> Facts<'a> {
+        let head = &self.head;
+        Facts {
+            client: account.client(),
+            listener: &caller.listener.name,
+            route: &route.terms.route,
+            id: account.id(),
+            is_secure: forwarded::is_secure(&head.headers),
+            authority: &self.authority,
+            method: if self.offer.is_some() { &Method::GET } else { &head.method },
+            path: head.uri.path(),
+            query: head.uri.query(),
+            tls: caller.tls.as_ref(),
+        }
+    }
 }
 
 /// A request as routes see it.
@@ -108,66 +160,6 @@ pub fn wanted<'a>(
 
 fn named(certificate: &ClientCertificate) -> Certificate<'_> {
     Certificate { subject: certificate.subject.as_bytes(), names: certificate.names.as_bytes() }
-}
-
-/// Makes a head ready for a backend: the target in origin form and with the beginning that `route` gives it, one `Host`, one `Cookie`, one length, no hop-by-hop fields, the
-/// forwarding fields, and those of the client's certificate.
-///
-/// # Errors
-/// [`Refusal::Prefix`]
-pub fn rewrite(
-    mut head: Parts,
-    authority: &Authority,
-    caller: &Caller,
-    route: &Route,
-) -> Result<Parts, Refusal> {
-    head.uri = origin_form(&head.uri);
-    if let Some(replacement) = &route.replacement
-        && let Some(uri) = replacement.apply(&head.uri).map_err(Refusal::Prefix)?
-    {
-        head.uri = uri;
-    }
-    head.version = Version::HTTP_11;
-    head.extensions.clear();
-    hop::strip(&mut head.headers);
-    fields::join_cookies(&mut head.headers);
-    fields::join_lengths(&mut head.headers);
-    head.headers.insert(header::HOST, authority.written.clone());
-    let peer = caller.connection.speaker();
-    let sender = Sender {
-        peer,
-        secure: caller.tls.is_some(),
-        host: &authority.written,
-        trusted: peer.is_trusted(&caller.listener.trusted_networks),
-    };
-    forwarded::write(&mut head.headers, &sender);
-    let certificate = caller.tls.as_ref().and_then(|tls| tls.client.as_deref());
-    let shown = certificate.map(|certificate| (&certificate.subject, &certificate.names));
-    client_certificate::write(&mut head.headers, shown);
-    Ok(head)
-}
-
-/// What variables stand for in a request that is [ready](rewrite) for a backend.
-pub fn facts<'a>(
-    head: &'a Parts,
-    authority: &'a Authority,
-    offer: Option<&Offer>,
-    caller: &'a Caller,
-    route: &'a Route,
-    account: &Account,
-) -> Facts<'a> {
-    Facts {
-        client: account.client(),
-        listener: &caller.listener.name,
-        route: &route.terms.route,
-        id: account.id(),
-        is_secure: forwarded::is_secure(&head.headers),
-        authority,
-        method: if offer.is_some() { &Method::GET } else { &head.method },
-        path: head.uri.path(),
-        query: head.uri.query(),
-        tls: caller.tls.as_ref(),
-    }
 }
 
 /// RFC 9112 3.2.1: path and query alone.

@@ -38,11 +38,11 @@ use crate::upstream::handshake::{Reply, Switched, ask};
 use crate::upstream::retry::Search;
 
 /// A client's handshake, checked and admitted.
-pub struct Handshake {
+pub struct Handshake<'a> {
     /// What it offers.
-    pub offer: Offer,
+    pub offer: &'a Offer,
     /// Its head, ready for a backend but for the handshake's own fields.
-    pub head: Parts,
+    pub head: &'a mut Parts,
     /// The version of HTTP that it came by.
     pub version: Version,
     /// One of the tunnels that may be open.
@@ -60,19 +60,19 @@ pub async fn open(
     plane: &Arc<Plane>,
     snapshot: &Snapshot,
     route: &Arc<Route>,
-    mut handshake: Handshake,
+    handshake: Handshake<'_>,
     switch: &Switch,
     account: &mut Account,
 ) -> Result<Response<Body>, Refusal> {
     paced(route, &plane.metrics).await?;
     let client = handshake.caller.introduces(account.client());
-    let (pool, wish) = snapshot.serving(route, &handshake.head, account.client())?;
+    let (pool, wish) = snapshot.serving(route, handshake.head, account.client())?;
     account.goes_to(pool);
     let mut search = Search::begin(pool, wish, &client, &snapshot.config.tcp, &plane.metrics);
     handshake.head.method = Method::GET;
     handshake.offer.write(&mut handshake.head.headers);
     let is_http2 = handshake.version == Version::HTTP_2;
-    let (head, offer, limits) = (handshake.head, &handshake.offer, &snapshot.config.limits);
+    let (head, offer, limits) = (handshake.head, handshake.offer, &snapshot.config.limits);
     let (seat, reply) = ask(&mut search, limits, head, offer, |backend| account.leased(backend)).await?;
     account.leased(seat.backend());
     let switched = match reply {
@@ -99,7 +99,7 @@ pub async fn open(
         route: route.clone(),
         deadline: pool.handshake_timeout,
     });
-    Ok(if is_http2 { connected(head) } else { switching(head, &handshake.offer) })
+    Ok(if is_http2 { connected(head) } else { switching(head, offer) })
 }
 
 /// Waits until it is a handshake's turn at the rate of its route.

@@ -3,6 +3,7 @@
 //! Only a 101 that answers this very offer opens a tunnel. Any other status is an ordinary answer, which the client
 //! gets whole; and a connection that carried a handshake is never used again.
 
+use std::mem;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -44,7 +45,7 @@ pub struct Switched {
 }
 
 /// Offers a handshake to a backend of the search's pool, and to others after it where the pool's rules say so. `head` is
-/// complete; `told` hears who gets it. What comes is the last answer that there was: it outlives failures behind it.
+/// complete, and taken where they do not; `told` hears who gets it. What comes is the last answer that there was: it outlives failures behind it.
 ///
 /// All offers together may take the pool's `handshake_timeout`, from the first one on.
 ///
@@ -53,20 +54,19 @@ pub struct Switched {
 pub async fn ask(
     search: &mut Search<'_>,
     limits: &Limits,
-    head: Parts,
+    head: &mut Parts,
     offer: &Offer,
     mut told: impl FnMut(&Arc<Backend>),
 ) -> Result<(Seat, Reply), Refusal> {
     let (seat, stream) = search.connect().await?;
     told(seat.backend());
     let terms = Terms { limits, offer, deadline: Instant::now() + search.pool.handshake_timeout };
-    let spare = search.rules().map(|_| Box::new(head.clone()));
     let (reply, next) = terms.one(search, &seat, stream, head).await;
     let last = reply.map(|reply| (seat, reply));
-    match next.zip(spare) {
+    match next {
         None => last,
         // Few handshakes come here: the others need no room for it.
-        Some((next, head)) => Box::pin(terms.others(search, next, *head, last, told)).await,
+        Some(next) => Box::pin(terms.others(search, next, head, last, told)).await,
     }
 }
 
@@ -84,11 +84,13 @@ impl Terms<'_> {
         search: &mut Search<'_>,
         seat: &Seat,
         stream: Stream,
-        head: Parts,
+        head: &mut Parts,
     ) -> (Result<Reply, Refusal>, Option<Seat>) {
         let rules = search.rules();
         let signs = rules.map(|_| Arc::<Signs>::default());
         let is_silent = || signs.as_ref().is_some_and(|signs| !signs.heard());
+        // By the rules it may go out again.
+        let head = if rules.is_some() { head.clone() } else { take(head) };
         let request = Request::from_parts(head, Empty::new());
         let mut reply = pin!(offer(stream, self.limits, request, self.offer, signs.clone()));
         let (mut known, mut next) = (None, None);
@@ -119,7 +121,7 @@ impl Terms<'_> {
         &self,
         search: &mut Search<'_>,
         mut next: Seat,
-        head: Parts,
+        head: &mut Parts,
         mut last: Result<(Seat, Reply), Refusal>,
         mut told: impl FnMut(&Arc<Backend>),
     ) -> Result<(Seat, Reply), Refusal> {
@@ -130,7 +132,7 @@ impl Terms<'_> {
                 Err(refusal) => return last.or(Err(refusal)),
             };
             told(seat.backend());
-            let (reply, onward) = self.one(search, &seat, stream, head.clone()).await;
+            let (reply, onward) = self.one(search, &seat, stream, head).await;
             last = match reply {
                 Ok(reply) => Ok((seat, reply)),
                 Err(refusal) => last.or(Err(refusal)),
@@ -141,6 +143,11 @@ impl Terms<'_> {
             }
         }
     }
+}
+
+/// Leaves an empty head.
+fn take(head: &mut Parts) -> Parts {
+    mem::replace(head, Request::new(()).into_parts().0)
 }
 
 /// Why a handshake goes on to another backend, if it does; `is_silent`: not a byte came from this one.
