@@ -216,6 +216,7 @@
 //! | handshakes in that line | `queue.waiting_max`, each `queue.timeout` | 503 |
 //! | connections to backends for one request | 4, each `connect_timeout`, TLS included | 502, 504 |
 //! | idle connections to a backend | `keepalive.idle_max`, `timeout` and `age_max`; together what the descriptors leave | they are closed |
+//! | connections to one backend from one source address | the ports of `net.ipv4.ip_local_port_range` | the next of `source_addresses`; then 503 |
 //! | a backend's answer | `handshake_timeout`, `response_timeout` | 504 |
 //! | a try of a handshake | `retry.try_timeout` | another backend is asked, if there is one |
 //! | a wait before a retry | `retry.back_off_max` | the retry begins, if it can before the deadline of all tries |

@@ -121,7 +121,11 @@ pub enum ConnectError {
     Tls,
     /// The connection came about, and the TLS handshake did not within `connect_timeout`.
     TlsTimeout,
-    /// This process or machine has no descriptor, port or memory left for one more.
+    /// No port is left at any address that a connection there may come from.
+    SourcePort,
+    /// None of the pool's `source_addresses` is one of this machine.
+    SourceAddress,
+    /// This process or machine has no descriptor or memory left for one more.
     Exhausted,
     /// Anything else that the kernel may say.
     Other,
@@ -138,8 +142,26 @@ impl ConnectError {
             ConnectError::Certificate => "certificate",
             ConnectError::Tls => "tls",
             ConnectError::TlsTimeout => "tls_timeout",
+            ConnectError::SourcePort => "source_port",
+            ConnectError::SourceAddress => "source_address",
             ConnectError::Exhausted => "exhausted",
             ConnectError::Other => "other",
+        }
+    }
+}
+
+impl ConnectError {
+    /// What to do about what does not pass by itself.
+    pub fn remedy(self) -> Option<&'static str> {
+        match self {
+            ConnectError::SourcePort => Some(
+                "add an address of this machine to `source_addresses` of the pool, which is as many ports again, or widen \
+                 net.ipv4.ip_local_port_range",
+            ),
+            ConnectError::SourceAddress => {
+                Some("give this machine one of the pool's `source_addresses`, or write others")
+            }
+            _ => None,
         }
     }
 }
@@ -167,7 +189,8 @@ impl Refusal {
             | Refusal::NoBackend
             | Refusal::NoBackendYet
             | Refusal::QueueFull
-            | Refusal::QueueTimeout => StatusCode::SERVICE_UNAVAILABLE,
+            | Refusal::QueueTimeout
+            | Refusal::Unreachable(ConnectError::SourcePort) => StatusCode::SERVICE_UNAVAILABLE,
             Refusal::BackendTimeout
             | Refusal::Unreachable(ConnectError::Timeout | ConnectError::TlsTimeout) => {
                 StatusCode::GATEWAY_TIMEOUT
@@ -211,6 +234,8 @@ impl Refusal {
             Refusal::Unreachable(ConnectError::Certificate) => "backend_certificate",
             Refusal::Unreachable(ConnectError::Tls) => "backend_tls",
             Refusal::Unreachable(ConnectError::TlsTimeout) => "backend_tls_timeout",
+            Refusal::Unreachable(ConnectError::SourcePort) => "no_source_port",
+            Refusal::Unreachable(ConnectError::SourceAddress) => "no_source_address",
             Refusal::Unreachable(ConnectError::Exhausted) => "exhausted",
             Refusal::Unreachable(ConnectError::Other) => "backend_connect_error",
             Refusal::BackendTimeout => "backend_timeout",
@@ -236,7 +261,10 @@ impl Refusal {
     /// together would come back together.
     pub fn retry_after_seconds(&self) -> Option<RangeInclusive<u32>> {
         match self {
-            Refusal::TunnelLimit | Refusal::QueueFull | Refusal::QueueTimeout => Some(5..=10),
+            Refusal::TunnelLimit
+            | Refusal::QueueFull
+            | Refusal::QueueTimeout
+            | Refusal::Unreachable(ConnectError::SourcePort) => Some(5..=10),
             Refusal::HandshakeLimit => Some(2..=5),
             Refusal::RouteRate(wait) | Refusal::BackendRate(wait) => {
                 let wait = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
@@ -269,7 +297,9 @@ impl fmt::Display for Refusal {
             Refusal::NoRoute => f.write_str("no route serves this request"),
             Refusal::Origin => f.write_str("WebSockets from this origin are not accepted here"),
             Refusal::NoWebSocket => f.write_str("no WebSocket is served here"),
-            Refusal::TunnelLimit => f.write_str("too many connections are open; try again later"),
+            Refusal::TunnelLimit | Refusal::Unreachable(ConnectError::SourcePort) => {
+                f.write_str("too many connections are open; try again later")
+            }
             Refusal::HandshakeLimit | Refusal::RouteRate(_) | Refusal::BackendRate(_) => {
                 f.write_str("too many connections are being opened; try again later")
             }

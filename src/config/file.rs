@@ -31,7 +31,7 @@ use super::reader::{Found, Reader, Word, words};
 use super::shape::Shape;
 use super::syntax::{
     AdminAddress, CookieName, FieldName, FilePath, MethodName, Name, ParameterName, PathPrefix, ServerName,
-    Subprotocol,
+    SourceAddress, Subprotocol,
 };
 use super::units::{Delay, IdleTimeout, KernelTimer, Size, Timeout};
 use super::words::{Auto, Entries, List, Named, Number, Off, choices};
@@ -329,6 +329,8 @@ words! {
         optional proxy_protocol: Version,
         /// How connections are kept for further requests, or `"off"`; absent: as its keys' defaults say.
         optional keepalive: Off<KeepaliveWords>,
+        /// The addresses of this machine that connections to the backends come from, in turn; absent: the kernel's choice.
+        optional source_addresses: List<SourceAddress, 1>,
         /// How backends are probed; absent: not at all.
         optional health: HealthWords,
         /// When requests that fail take a backend out for a while; absent: never.

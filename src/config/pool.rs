@@ -1,6 +1,7 @@
 //! A pool: its backends, and how to choose and reach them.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub struct Pool {
     pub proxy_protocol: Option<proxy_header::Version>,
     /// How connections are kept for further plain requests; `None` keeps none.
     pub keepalive: Option<Keepalive>,
+    /// Where connections to the backends come from, in turn, each of them once; a family without any leaves it to the kernel.
+    pub source_addresses: Vec<IpAddr>,
     /// `None` never probes: backends count as up.
     pub health: Option<Health>,
     /// `None` never ejects one.

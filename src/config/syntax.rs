@@ -27,7 +27,7 @@ use self::address::{
 pub use self::answer::{BodyText, Location, RedirectStatus};
 pub use self::condition::{CookieName, FieldName, MethodName, ParameterName, Subprotocol};
 pub use self::cookie::{CookieDomain, CookiePath};
-pub use self::dns::{DnsName, DnsServer};
+pub use self::dns::{DnsName, DnsServer, SourceAddress};
 pub use self::edit::PathPrefix;
 pub use self::field::{AnswerField, FieldTemplate, OwnField, RequestField, ResponseField};
 pub use self::probe::{FieldValue, ProbeField, ProbePath, ProbeSubprotocol};

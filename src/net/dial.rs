@@ -12,6 +12,7 @@ use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::socket;
+use super::source::Sources;
 use super::stream::{Boxed, Stream};
 use super::tls::TlsError;
 use super::tls::connect::{Connector, rustls_error};
@@ -38,6 +39,8 @@ pub struct Way<'a> {
     pub tls: Option<&'a Connector>,
     /// Options of the sockets.
     pub tcp: &'a Tcp,
+    /// Where the connections come from.
+    pub sources: &'a Sources,
 }
 
 /// Connects to `address` and sets the options of TCP; the first bytes and the TLS handshake of `way` are part of it. The
@@ -80,7 +83,8 @@ pub async fn connect(
 
 /// One address of `host`.
 async fn one(address: SocketAddr, way: &Way<'_>, host: &str, deadline: Instant) -> Result<Stream, DialError> {
-    let tcp = within(deadline, TcpStream::connect(address)).await?;
+    let connecting = timeout_at(deadline, way.sources.connect(address)).await;
+    let tcp = connecting.unwrap_or_else(|_| Err(ConnectError::Timeout.into()))?;
     socket::tune(&tcp, way.tcp).map_err(|error| failed(classify(&error), &error))?;
     begin(tcp, way, host, deadline).await
 }
@@ -129,11 +133,11 @@ impl From<ConnectError> for DialError {
     }
 }
 
-fn failed(error: ConnectError, source: &io::Error) -> DialError {
+pub(super) fn failed(error: ConnectError, source: &io::Error) -> DialError {
     DialError { error, detail: Some(source.to_string()) }
 }
 
-fn classify(error: &io::Error) -> ConnectError {
+pub(super) fn classify(error: &io::Error) -> ConnectError {
     use rustix::io::Errno;
     match error.kind() {
         // Of a unix socket, a path where there is none is nobody who listens.
@@ -143,10 +147,7 @@ fn classify(error: &io::Error) -> ConnectError {
         io::ErrorKind::TimedOut => ConnectError::Timeout,
         io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => ConnectError::Unreachable,
         _ => match error.raw_os_error().map(Errno::from_raw_os_error) {
-            // EADDRNOTAVAIL: no source port is left.
-            Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::ADDRNOTAVAIL) => {
-                ConnectError::Exhausted
-            }
+            Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => ConnectError::Exhausted,
             _ => ConnectError::Other,
         },
     }

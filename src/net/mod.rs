@@ -9,6 +9,7 @@ pub mod line;
 pub mod listening;
 pub mod proxy_header;
 pub mod socket;
+pub mod source;
 pub mod stream;
 pub mod tls;
 pub mod watched;

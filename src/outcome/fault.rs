@@ -28,15 +28,21 @@ impl Fault {
 impl ConnectError {
     /// Whether it is about the backend, and not about the resolver or this machine.
     pub fn blames_backend(self) -> bool {
+        self != ConnectError::Name && !self.blames_machine()
+    }
+
+    /// Whether this machine lacks what a connection needs, whoever would be at its other end.
+    pub fn blames_machine(self) -> bool {
         match self {
+            ConnectError::SourcePort | ConnectError::SourceAddress | ConnectError::Exhausted => true,
             ConnectError::Refused
             | ConnectError::Timeout
             | ConnectError::Unreachable
+            | ConnectError::Name
             | ConnectError::Certificate
             | ConnectError::Tls
             | ConnectError::TlsTimeout
-            | ConnectError::Other => true,
-            ConnectError::Name | ConnectError::Exhausted => false,
+            | ConnectError::Other => false,
         }
     }
 }

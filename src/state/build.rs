@@ -18,6 +18,7 @@ use super::registry::Registry;
 use super::{Listener, ListenerKey, Route, Snapshot};
 use crate::config::{self, Config, Problems};
 use crate::lifecycle::bucket::Pace;
+use crate::net::source::Sources;
 use crate::net::tls::certificate::{self, LoadedCertificate};
 use crate::net::tls::secrets::Secrets;
 use crate::net::tls::tickets::Tickets;
@@ -143,7 +144,7 @@ impl Builder<'_> {
         let words_before = self.previous.and_then(|previous| previous.config.pools.get(name));
         let before = words_before.zip(before.map(|pool| &**pool));
         let backends = pool::backends(words, before, problems)?;
-        let means = Means { tls, secrets };
+        let means = Means { tls, secrets, sources: Sources::new(&words.source_addresses) };
         let (name, is_first) = (Arc::from(name), self.previous.is_none());
         match pool::assemble(words, name, means, backends, is_first, self.registry, self.metrics) {
             Ok(pool) => Some(pool),

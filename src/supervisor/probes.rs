@@ -58,7 +58,12 @@ fn is_as(one: &Terms, other: &Terms) -> bool {
         _ => false,
     };
     let proxy_protocol = one.proxy_protocol == other.proxy_protocol;
-    tls && proxy_protocol && one.check == other.check && one.tcp == other.tcp && heads(one) == heads(other)
+    let sources = one.sources == other.sources;
+    tls && proxy_protocol
+        && sources
+        && one.check == other.check
+        && one.tcp == other.tcp
+        && heads(one) == heads(other)
 }
 
 impl Probes {
@@ -106,6 +111,7 @@ impl Probes {
                 tls: pool.tls.clone(),
                 proxy_protocol: pool.proxy_protocol,
                 tcp: config.tcp.clone(),
+                sources: pool.sources.clone(),
                 limits: config.limits.clone(),
             };
             let wanted = |member: &&Member| member.backend.standing.state() != State::Disabled;

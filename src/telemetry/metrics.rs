@@ -158,7 +158,7 @@ families! {
     BACKEND_CONNECT_ERRORS = Kind::Counter, "longhaul_backend_connect_errors_total" ["pool", "backend", "reason"]
         "Connections to a backend that did not come about, their TLS included.";
     BACKEND_PROBES = Kind::Counter, "longhaul_backend_probes_total" ["pool", "backend", "result"]
-        "Health checks done.";
+        "Health checks done: passed, failed, or unsent for want of a port or a descriptor, which says nothing of the backend.";
     BACKEND_HEALTH = Kind::Gauge, "longhaul_backend_health" ["pool", "backend", "health"]
         "Always 1; the label tells what health checks have found: up, down, or unknown as long as none has ended.";
     BACKEND_PROBE_DURATION = Kind::Gauge, "longhaul_backend_probe_duration_seconds" ["pool", "backend"]
@@ -519,9 +519,8 @@ impl Metrics {
         self.registry.count(&DISCOVERY_ANSWERS, &[pool, fault.label()]);
     }
 
-    /// A health check ended.
-    pub fn probe(&self, pool: &str, backend: &str, passed: bool) {
-        let result = if passed { "passed" } else { "failed" };
+    /// A health check ended in this way.
+    pub fn probe(&self, pool: &str, backend: &str, result: &'static str) {
         self.registry.count(&BACKEND_PROBES, &[pool, backend, result]);
     }
 }

@@ -7,6 +7,7 @@ use super::members::Members;
 use super::queue::Queue;
 use super::retry::Retry;
 use crate::config::{self, HandshakeRate, Keepalive};
+use crate::net::source::Sources;
 use crate::net::tls::connect::Connector;
 use crate::net::tls::secrets::Secrets;
 use crate::proto::proxy_header::Version;
@@ -29,6 +30,8 @@ pub struct Pool {
     pub proxy_protocol: Option<Version>,
     /// How connections are kept for further plain requests; `None` keeps none.
     pub keepalive: Option<Keepalive>,
+    /// Where connections to them come from.
+    pub sources: Sources,
     /// How members are probed; `None` takes them to be up.
     pub health: Option<config::Health>,
     /// When requests that fail take a member out; `None` never.

@@ -71,7 +71,7 @@ impl<'a> Search<'a> {
         metrics: &'a Metrics,
     ) -> Search<'a> {
         let hello = pool.proxy_protocol.map(|version| client.write(version));
-        let way = Way { hello, tls: pool.tls.as_ref(), tcp };
+        let way = Way { hello, tls: pool.tls.as_ref(), tcp, sources: &pool.sources };
         let mut left = TRIES_MAX;
         if let Some(retry) = &pool.retry {
             retry.budget.request(std::time::Instant::now());
@@ -261,12 +261,13 @@ impl<'a> Search<'a> {
     }
 }
 
-/// What fails in TLS does not pass by itself, so it is said aloud, now and then.
+/// What does not pass by itself, as failures of TLS and a lack of ports, is said aloud, now and then.
 fn tell_log(backend: &Backend, DialError { error, detail }: &DialError) {
     let (pool, address, error_label) = (&backend.pool, &backend.label, error.label());
-    let lasting = matches!(error, ConnectError::Certificate | ConnectError::Tls);
+    let remedy = error.remedy();
+    let lasting = matches!(error, ConnectError::Certificate | ConnectError::Tls) || remedy.is_some();
     if lasting && backend.may_complain() {
-        tracing::warn!(%pool, backend = %address, error = error_label, detail, "cannot connect");
+        tracing::warn!(%pool, backend = %address, error = error_label, detail, remedy, "cannot connect");
     } else {
         tracing::debug!(%pool, backend = %address, error = error_label, detail, "cannot connect");
     }
@@ -299,6 +300,7 @@ pub(super) mod tests {
             tls: None,
             proxy_protocol: None,
             keepalive: None,
+            sources: crate::net::source::Sources::default(),
             health: None,
             ejection: None,
             retry: None,

@@ -36,6 +36,7 @@ mod request_limits;
 mod retry;
 mod routing;
 mod sizes;
+mod source_addresses;
 mod spine;
 mod states;
 mod sticky;

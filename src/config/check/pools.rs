@@ -1,6 +1,7 @@
 //! Pools: backends, probes, and the names that routes refer to.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use super::balance::{balance, sticky};
 use super::discovery::discovery;
@@ -15,6 +16,7 @@ use crate::config::file::{
 };
 use crate::config::problem::{nearest, one_of, shown};
 use crate::config::reader::{Found, Reader};
+use crate::config::syntax::SourceAddress;
 use crate::config::words::{List, Named, Off};
 use crate::config::{
     At, Backend, BackendAddress, Certificate, Keepalive, Pem, Place, Pool, PoolTls, Queue, Trust, defaults,
@@ -86,6 +88,7 @@ fn pool(name: At<String>, words: PoolWords, reader: &mut Reader) -> Option<Pool>
     if let Some(backends) = &backends {
         report_only_backups(backends, reader);
     }
+    let source_addresses = source_addresses(words.source_addresses.or(List(Vec::new())), reader);
     if let (Some(backends), Some(Some(tls))) = (&backends, &tls) {
         report_nameless(backends, &tls.value, reader);
     }
@@ -101,6 +104,7 @@ fn pool(name: At<String>, words: PoolWords, reader: &mut Reader) -> Option<Pool>
         max_tunnels: max_tunnels?,
         queue: queue?,
         handshake_rate: handshake_rate?,
+        source_addresses: source_addresses?,
         health: health?,
         ejection: ejection?,
         retry: retry?,
@@ -108,6 +112,18 @@ fn pool(name: At<String>, words: PoolWords, reader: &mut Reader) -> Option<Pool>
         handshake_timeout: handshake_timeout?,
         response_timeout: words.response_timeout.or(defaults::RESPONSE_TIMEOUT)?,
     })
+}
+
+fn source_addresses(words: Option<List<SourceAddress, 1>>, reader: &mut Reader) -> Option<Vec<IpAddr>> {
+    let mut addresses = Unique::default();
+    all(words?.0.into_iter().map(|At { value: SourceAddress(address), place }| {
+        if let Some(first) = addresses.taken(address, &place) {
+            let message = format!("`{address}` is already a source address of this pool");
+            let remedy = format!("remove it: the one on {} has its turn", reader.line(&first, &place));
+            reader.report(&place, message, remedy);
+        }
+        Some(address)
+    }))
 }
 
 /// The backends that the pool lists: none where somebody else names them.

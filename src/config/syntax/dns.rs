@@ -1,4 +1,4 @@
-//! Names that are looked up in DNS, and who is asked.
+//! Addresses in networks: names that are looked up in DNS, who is asked, and where connections come from.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -18,7 +18,12 @@ pub struct DnsName(pub String);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DnsServer(pub SocketAddr);
 
+/// An address of this machine that connections may come from: IPv6 without brackets, never IPv4-mapped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceAddress(pub IpAddr);
+
 text_words! {
+    SourceAddress = "an IP address", |text, _| source_address(text);
     DnsName = "a name such as chat.example.com", |text, _| dns_name(text);
     DnsServer = "an IP address such as 10.0.0.2, or 10.0.0.2:53", |text, _| dns_server(text);
 }
@@ -42,5 +47,20 @@ fn dns_server(text: &str) -> Result<DnsServer, Wrong> {
             "is not the address of a server",
             "write an IP address, or one and a port, such as \"10.0.0.2:53\"",
         ),
+    }
+}
+
+fn source_address(text: &str) -> Result<SourceAddress, Wrong> {
+    match without_brackets(text).parse::<IpAddr>().map(|address| address.to_canonical()) {
+        Ok(address) if address.is_unspecified() || address.is_multicast() => {
+            wrong(text, "is nobody's address", "write an address of this machine")
+        }
+        Ok(IpAddr::V6(address)) if address.is_unicast_link_local() => wrong(
+            text,
+            "is an address of one link",
+            "write an address of this machine that is known beyond it",
+        ),
+        Ok(address) => Ok(SourceAddress(address)),
+        Err(_) => wrong(text, "is not an IP address", "write an address of this machine, without a port"),
     }
 }

@@ -8,6 +8,7 @@ use super::super::Snapshot;
 use super::super::registry::Registry;
 use crate::config::discovery::Source;
 use crate::config::{self, Problems, list};
+use crate::net::source::Sources;
 use crate::net::tls::connect::Connector;
 use crate::net::tls::secrets::Secrets;
 use crate::telemetry::Metrics;
@@ -46,13 +47,15 @@ pub fn backends(
     }
 }
 
-/// What a pool holds that was read from files.
+/// What a pool keeps when its backends change.
 #[derive(Clone)]
 pub struct Means {
     /// How its backends are spoken to; `None` is plain text.
     pub tls: Option<Connector>,
     /// What its cookies are signed with; `None` sets none.
     pub secrets: Option<Secrets>,
+    /// Where connections to its backends come from.
+    pub sources: Sources,
 }
 
 /// The pool that `words` means, with these backends. `is_first`: nobody has served it before, so that none of them comes to
@@ -63,7 +66,7 @@ pub struct Means {
 pub fn assemble(
     words: &config::Pool,
     name: Arc<str>,
-    Means { tls, secrets }: Means,
+    Means { tls, secrets, sources }: Means,
     backends: Arc<[config::Backend]>,
     is_first: bool,
     registry: &Registry,
@@ -93,6 +96,7 @@ pub fn assemble(
         tls,
         proxy_protocol: words.proxy_protocol,
         keepalive: words.keepalive,
+        sources,
         health: words.health.clone(),
         ejection: words.ejection.clone(),
         retry: words.retry.clone().map(Retry::new),
@@ -121,7 +125,8 @@ pub fn with_backends(
 ) -> Result<Option<Snapshot>, Unspecified> {
     let before = previous.pools.get(name).filter(|before| before.backends != backends);
     let Some((before, words)) = before.zip(previous.config.pools.get(name)) else { return Ok(None) };
-    let means = Means { tls: before.tls.clone(), secrets: before.secrets.clone() };
+    let (tls, secrets, sources) = (before.tls.clone(), before.secrets.clone(), before.sources.clone());
+    let means = Means { tls, secrets, sources };
     let is_first = before.backends.is_empty();
     let pool = assemble(words, before.name.clone(), means, backends, is_first, registry, metrics)?;
     Ok(previous.pools.with(pool).map(|pools| Snapshot {

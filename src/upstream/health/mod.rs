@@ -19,8 +19,9 @@ use tokio::time::{sleep, timeout};
 use super::backend::{Backend, Health};
 use crate::config::{self, HealthKind, Limits, OnDown, Tcp};
 use crate::net::dial::{DialError, Way};
+use crate::net::source::Sources;
 use crate::net::tls::connect::Connector;
-use crate::outcome::Refusal;
+use crate::outcome::{ConnectError, Refusal};
 use crate::proto::proxy_header::{Header, Version};
 use crate::telemetry::Metrics;
 
@@ -35,6 +36,8 @@ pub struct Terms {
     pub proxy_protocol: Option<Version>,
     /// Options of its sockets.
     pub tcp: Tcp,
+    /// Where its connections come from.
+    pub sources: Sources,
     /// Of which the bounds of an answer's head hold.
     pub limits: Limits,
 }
@@ -44,6 +47,8 @@ struct Unwell {
     reason: &'static str,
     /// What there is to know beyond the reason.
     detail: Option<String>,
+    /// This machine lacks what a probe needs: nothing was found out.
+    lack: Option<ConnectError>,
 }
 
 /// Probes one backend until the task is dropped. Tells `first_result` once, when the first probe has ended. Of a backend
@@ -62,16 +67,15 @@ pub async fn watch(
     loop {
         let begun = Instant::now();
         let result = timeout(check.timeout, probe(&backend, &terms)).await;
-        backend.probed(begun.elapsed());
+        let took = begun.elapsed();
         let result = result.unwrap_or_else(|_| Err("timeout".into()));
-        metrics.probe(&backend.pool, &backend.label, result.is_ok());
-        if let Some(health) = streak.judge(backend.health(), result.is_ok(), check) {
-            backend.set_health(health);
-            let (pool, backend) = (&backend.pool, &backend.label);
-            match result {
-                Ok(()) => tracing::info!(%pool, %backend, "backend up"),
-                Err(Unwell { reason, detail }) => {
-                    tracing::warn!(%pool, %backend, reason, detail, "backend down");
+        metrics.probe(&backend.pool, &backend.label, label(&result));
+        match result {
+            Err(Unwell { lack: Some(lack), detail, .. }) => tell_lack(&backend, lack, detail),
+            result => {
+                backend.probed(took);
+                if let Some(health) = streak.judge(backend.health(), result.is_ok(), check) {
+                    turn(&backend, health, result);
                 }
             }
         }
@@ -86,9 +90,9 @@ pub async fn watch(
 }
 
 async fn probe(backend: &Backend, terms: &Terms) -> Result<(), Unwell> {
-    let Terms { check, tls, proxy_protocol, tcp, limits } = terms;
+    let Terms { check, tls, proxy_protocol, tcp, sources, limits } = terms;
     let hello = proxy_protocol.map(|version| Header::Local.write(version));
-    let way = Way { hello, tls: tls.as_ref(), tcp };
+    let way = Way { hello, tls: tls.as_ref(), tcp, sources };
     match &check.kind {
         HealthKind::Tcp => tcp::probe(backend, &way, check.timeout).await,
         HealthKind::Http(probe) => http::probe(backend, &way, probe, check.timeout, limits).await,
@@ -96,21 +100,50 @@ async fn probe(backend: &Backend, terms: &Terms) -> Result<(), Unwell> {
     }
 }
 
+/// How a probe ended, in metrics.
+fn label(result: &Result<(), Unwell>) -> &'static str {
+    match result {
+        Ok(()) => "passed",
+        Err(Unwell { lack: None, .. }) => "failed",
+        Err(Unwell { lack: Some(_), .. }) => "unsent",
+    }
+}
+
+/// A probe was one too many: the health is another now.
+fn turn(backend: &Backend, health: Health, result: Result<(), Unwell>) {
+    backend.set_health(health);
+    let (pool, backend) = (&backend.pool, &backend.label);
+    match result {
+        Ok(()) => tracing::info!(%pool, %backend, "backend up"),
+        Err(Unwell { reason, detail, .. }) => {
+            tracing::warn!(%pool, %backend, reason, detail, "backend down");
+        }
+    }
+}
+
+/// A backend was not probed, which changes nothing of what is known of it.
+fn tell_lack(backend: &Backend, lack: ConnectError, detail: Option<String>) {
+    if backend.may_complain() {
+        let (pool, backend, error, remedy) = (&backend.pool, &backend.label, lack.label(), lack.remedy());
+        tracing::warn!(%pool, %backend, error, detail, remedy, "cannot probe");
+    }
+}
+
 impl From<&'static str> for Unwell {
     fn from(reason: &'static str) -> Unwell {
-        Unwell { reason, detail: None }
+        Unwell { reason, detail: None, lack: None }
     }
 }
 
 impl From<DialError> for Unwell {
     fn from(DialError { error, detail }: DialError) -> Unwell {
-        Unwell { reason: error.label(), detail }
+        Unwell { reason: error.label(), detail, lack: Some(error).filter(|error| error.blames_machine()) }
     }
 }
 
 impl From<Refusal> for Unwell {
     fn from(refusal: Refusal) -> Unwell {
-        Unwell { reason: refusal.reason(), detail: refusal.detail().map(str::to_owned) }
+        Unwell { reason: refusal.reason(), detail: refusal.detail().map(str::to_owned), lack: None }
     }
 }
 

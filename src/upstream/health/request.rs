@@ -26,5 +26,5 @@ pub fn begin(backend: &Backend, target: &ProbeTarget, method: Method) -> Option<
 
 /// An answer has a status that it should not have.
 pub fn status(status: StatusCode) -> Unwell {
-    Unwell { reason: "status", detail: Some(status.as_u16().to_string()) }
+    Unwell { detail: Some(status.as_u16().to_string()), ..Unwell::from("status") }
 }

@@ -9,9 +9,9 @@ use tokio::time::timeout;
 use super::talk::Talk;
 use super::{Unwell, parting, request};
 use crate::config::{Limits, WebSocketProbe};
-use crate::net::dial::{self, Way};
+use crate::net::dial::{self, DialError, Way};
 use crate::net::tls;
-use crate::outcome::Refusal;
+use crate::outcome::{ConnectError, Refusal};
 use crate::proto::handshake::Offer;
 use crate::upstream::backend::Backend;
 use crate::upstream::handshake::{Reply, offer};
@@ -27,7 +27,7 @@ pub async fn probe(
 ) -> Result<(), Unwell> {
     let begun = Instant::now();
     let mut request = request::begin(backend, &probe.target, Method::GET).ok_or("path")?;
-    let nonce = tls::random().ok_or("exhausted")?;
+    let nonce = tls::random().ok_or(DialError::from(ConnectError::Exhausted))?;
     let offered = Offer::new(nonce, probe.subprotocol.iter().cloned().collect());
     offered.write(request.headers_mut());
     if let Some(subprotocol) = &probe.subprotocol {

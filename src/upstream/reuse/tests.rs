@@ -52,6 +52,7 @@ impl Stage {
 fn pool(keepalive: Keepalive, tls: Option<Connector>) -> Pool {
     Pool {
         backends: Arc::from([]),
+        sources: crate::net::source::Sources::default(),
         name: Arc::from("p"),
         members: Members::new(&Balance::RoundRobin, Vec::new()),
         secrets: None,
