@@ -264,3 +264,72 @@ impl Drop for Seat {
         backend.queue.wake();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::thread;
+
+    use super::*;
+
+    fn backend(seats_max: Option<usize>) -> Arc<Backend> {
+        let backend = Backend::new("p".into(), BackendAddress::Unix("/a".into()), Health::Up);
+        backend.set_seats_max(seats_max);
+        Arc::new(backend)
+    }
+
+    fn take(backend: &Arc<Backend>) -> Option<Seat> {
+        Seat::take(Lease::new(backend.clone()))
+    }
+
+    #[test]
+    fn no_more_seats_are_taken_than_there_are() {
+        let backend = backend(Some(2));
+        let (first, second) = (take(&backend).unwrap(), take(&backend).unwrap());
+        assert!(take(&backend).is_none());
+        // Nothing is left of who got none.
+        assert_eq!((backend.load(), backend.seats_free()), (2, Some(0)));
+        drop(first);
+        let third = take(&backend).unwrap();
+        assert!(take(&backend).is_none());
+        // Who has one keeps it when there are fewer.
+        backend.set_seats_max(Some(1));
+        assert_eq!(backend.seats_free(), Some(0));
+        drop(second);
+        assert!(take(&backend).is_none());
+        drop(third);
+        let last = take(&backend).unwrap();
+        backend.set_seats_max(Some(0));
+        drop(last);
+        assert!(take(&backend).is_none());
+        backend.set_seats_max(None);
+        let many: Vec<_> = (0..100).map_while(|_| take(&backend)).collect();
+        assert_eq!((many.len(), backend.load(), backend.seats_free()), (100, 100, None));
+    }
+
+    #[test]
+    fn nor_when_many_threads_take_them_at_once() {
+        const SEATS: usize = 3;
+        const THREADS: usize = 8;
+        let backend = backend(Some(SEATS));
+        let (held, begin) = (AtomicUsize::new(0), Barrier::new(THREADS));
+        let taken = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    begin.wait();
+                    for _ in 0..20_000 {
+                        let Some(seat) = take(&backend) else { continue };
+                        let before = held.fetch_add(1, SeqCst);
+                        assert!(before < SEATS, "{} of {SEATS}", before + 1);
+                        taken.fetch_add(1, SeqCst);
+                        held.fetch_sub(1, SeqCst);
+                        drop(seat);
+                    }
+                });
+            }
+        });
+        assert!(taken.load(SeqCst) > 0);
+        assert_eq!((backend.load(), backend.seats_free()), (0, Some(SEATS)));
+    }
+}

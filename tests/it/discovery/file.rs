@@ -8,7 +8,7 @@ use std::process::Command;
 
 use super::{REMOVED, answers, backends, config, echoes, load, one_each, open};
 use crate::health::{ONCE, PASSES, probed, probes, up};
-use crate::kit::{Backend, Proxy, Reloaded, plain, within};
+use crate::kit::{Backend, Client, Proxy, Reloaded, WebSocket, plain, within};
 
 /// The text of a list.
 pub fn list(backends: &[SocketAddr]) -> String {
@@ -92,16 +92,64 @@ async fn weights_are_those_of_the_list() {
     }
 }
 
+/// Another pool, whose backends have no grace: when a tunnel there is cut, all that leave have been looked at.
+struct Brief {
+    folder: tempfile::TempDir,
+    _backends: [Backend; 2],
+    addresses: [SocketAddr; 2],
+}
+
+impl Brief {
+    async fn new() -> Brief {
+        let (backends, addresses) = echoes(["leaves", "other"]).await;
+        let brief = Brief { folder: tempfile::tempdir().expect("a folder"), _backends: backends, addresses };
+        brief.name(&addresses[..1]);
+        brief
+    }
+
+    fn name(&self, backends: &[SocketAddr]) {
+        let new = self.folder.path().join("new");
+        fs::write(&new, list(backends)).expect("a writable folder");
+        fs::rename(new, self.folder.path().join("list.toml")).expect("a writable folder");
+    }
+
+    fn config(&self) -> String {
+        let path = self.folder.path().join("list.toml");
+        format!(
+            "[[routes]]\nname = \"brief\"\npath = \"/brief\"\npool = \"brief\"\n[pools.brief]\n\
+             discovery = {{ kind = \"file\", path = \"{}\", removal_grace = \"0s\" }}",
+            path.display()
+        )
+    }
+
+    async fn open(&self, proxy: &Proxy) -> WebSocket<Client> {
+        let (mut socket, _) = proxy.connect("plain").await.open("/brief", "example.com", "").await;
+        assert_eq!(socket.receive_text().await, "leaves");
+        socket
+    }
+
+    /// Lets the backend of a tunnel leave, and waits for its end.
+    async fn is_cut(&self, mut tunnel: WebSocket<Client>) {
+        self.name(&self.addresses[1..]);
+        assert_eq!(within("the end", tunnel.try_receive()).await, None);
+    }
+}
+
 /// A backend that left is let go when its grace is over; one that came back before that has never been away.
 #[tokio::test]
 async fn who_is_removed_keeps_its_tunnels_for_the_grace_unless_it_comes_back() {
     let (_backends, [one, two, three]) = echoes(["one", "two", "three"]).await;
-    let proxy = start(", removal_grace = \"3s\"", "", &list(&[one, two, three])).await;
+    let brief = Brief::new().await;
+    let proxy = start(", removal_grace = \"5s\"", &brief.config(), &list(&[one, two, three])).await;
     let [mut back, mut gone, mut stays] = one_each(&proxy, ["one", "two", "three"]).await;
 
+    let witness = brief.open(&proxy).await;
     write(&proxy, &list(&[two, three]));
     proxy.wait_metric(&backends("leaving"), 1.0).await;
+    // It was looked at, and its time was not over.
+    brief.is_cut(witness).await;
     back.round_trip("left, and served").await;
+    assert_eq!(proxy.metric(REMOVED).await, 0.0);
     write(&proxy, &list(&[one, two, three]));
     proxy.wait_metric(&backends("leaving"), 0.0).await;
     // The other one leaves later than the first did, so when it is gone the first would have been.
@@ -116,8 +164,9 @@ async fn who_is_removed_keeps_its_tunnels_for_the_grace_unless_it_comes_back() {
     assert_eq!(proxy.metric(REMOVED).await, 0.0);
 
     assert_eq!(within("the end", gone.try_receive()).await, None);
-    let removed =
-        |line: &serde_json::Value| line["message"] == "close" && line["reason"] == "backend_removed";
+    let removed = |line: &serde_json::Value| {
+        line["message"] == "close" && line["reason"] == "backend_removed" && line["route"] == "all"
+    };
     let close = proxy.wait_for("the record of the end", removed).await;
     assert_eq!(close["initiator"], "proxy");
     assert_eq!(close["backend"], two.to_string());
