@@ -1,6 +1,7 @@
 //! Retries: what goes on to another backend, what does not, and what the client gets in the end.
 
 mod bounds;
+mod legs;
 mod plain_http;
 
 use std::net::SocketAddr;

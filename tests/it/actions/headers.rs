@@ -1,7 +1,9 @@
 //! Fields that routes change, towards backends and towards clients.
 
+use rustls::ALL_VERSIONS;
+
 use super::get;
-use crate::kit::{Backend, Call, Calls, Head, Http2, Pki, Proxy, handshake, secure};
+use crate::kit::{Backend, Call, Calls, Head, Http2, Pki, Proxy, Resumption, handshake, secure, within};
 
 /// A route for everything with these keys, and its backend.
 async fn started(keys: &str) -> (Proxy, Backend, Calls, Pki) {
@@ -194,4 +196,53 @@ async fn what_comes_from_the_wire_stays_in_its_field() {
         assert_eq!(call.head.get("x-seen"), Some(expected.as_str()));
         call.answer(ANSWER).await;
     }
+}
+
+/// Whoever shows none has no name, and can give himself none.
+#[tokio::test]
+async fn certificates_of_clients_have_their_variables() {
+    let (backend, mut calls) = Backend::by_hand().await;
+    let pki = Pki::new();
+    let keys = "pool = \"all\"\nrequest_headers = { set = { X-Who = \"${tls.client.subject}\", \
+                X-Names = \"${tls.client.names}\" }, add = { X-All = \"v${tls.version} ${tls.client.subject}\" } }\n\
+                response_headers = { set = { X-You = \"${tls.client.subject}\" } }";
+    let asks = format!(
+        "extended_connect = true\nclient_certificates = {{ ca = \"{}\", mode = \"optional\" }}",
+        pki.authority_file().display()
+    );
+    let text = config(keys, "", &backend, &pki).replace("extended_connect = true", &asks);
+    let proxy = Proxy::start(&text).await;
+    let alice = pki.issue_with(&["alice.example", "192.0.2.1"], |params| {
+        params.distinguished_name.push(rcgen::DnType::CommonName, "alice\r\nX-Admin: yes");
+    });
+    let forged = "X-Who: CN=admin\r\nX-Names: DNS:admin\r\n";
+    for (own, who, names) in [
+        (Some(&alice), Some(r"CN=alice\0d\0aX-Admin: yes"), Some("DNS:alice.example, IP:192.0.2.1")),
+        (None, None, None),
+    ] {
+        let visitor = match own {
+            Some(own) => Resumption::showing(&pki, ALL_VERSIONS, own),
+            None => Resumption::new(&pki, ALL_VERSIONS),
+        };
+        // The second connection resumes the session of the first.
+        for websocket in [false, true] {
+            let connect = visitor.connect(proxy.address("secure"), "chat.example.com");
+            let mut client = within("TLS", connect).await.expect("a handshake");
+            client
+                .send(match websocket {
+                    true => handshake("/", "chat.example.com", forged),
+                    false => get("/", forged),
+                })
+                .await;
+            let call = calls.next().await;
+            let seen = call.head.clone();
+            assert_eq!((seen.get("x-who"), seen.get("x-names")), (who, names));
+            assert_eq!(seen.get("x-all"), Some(format!("v1.3 {}", who.unwrap_or_default()).trim()));
+            assert_eq!(seen.get("x-admin"), None);
+            call.answer(ANSWER).await;
+            assert_eq!(client.head().await.get("x-you"), who);
+        }
+    }
+    let (seen, _) = ask(&proxy, &mut calls, "/", forged).await;
+    assert_eq!((seen.get("x-who"), seen.get("x-names"), seen.get("x-all")), (None, None, Some("v")));
 }

@@ -1,8 +1,9 @@
 //! Plain requests: which of them go on.
 
 use super::{BUSY, closing, config, expect_retries};
-use crate::kit::{Backend, Call, Proxy, refusing};
+use crate::kit::{Backend, Call, Http2, Pki, Proxy, Reply, refusing, secure};
 
+const ROUND_ROBIN: &str = "balance = \"round-robin\"\n";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nwell";
 
 fn request(method: &str, body: &str) -> String {
@@ -68,6 +69,72 @@ async fn a_body_that_went_out_goes_nowhere_else() {
         assert_eq!((status, called), (expected, 0));
         expect_retries(&proxy, &[]).await;
     }
+}
+
+/// Its body is still the client's: it goes whole, and once, to who takes it.
+#[tokio::test]
+async fn a_post_whose_body_has_not_begun_goes_on() {
+    for (length, body, part) in [
+        ("Content-Length: 4", "body", "bo"),
+        ("Transfer-Encoding: chunked", "4\r\nbody\r\n0\r\n\r\n", "4\r\nbo"),
+    ] {
+        let head = format!("POST / HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n{length}\r\n\r\n");
+        let closes = closing().await;
+        let (well, mut calls) = Backend::by_hand().await;
+        let proxy = Proxy::start(&config(&[closes.address, well.address], "")).await;
+        let mut client = proxy.connect("plain").await;
+        client.send(&head).await;
+        let mut call = calls.next().await;
+        assert_eq!((call.head.line.as_str(), &*call.head.rest), ("POST / HTTP/1.1", &b""[..]));
+        client.send(body).await;
+        assert_eq!(call.head.clone().body(&mut call.stream).await.0, b"body");
+        call.answer(OK).await;
+        assert_eq!(client.answer().await.1, "well");
+        expect_retries(&proxy, &[("reset", 1.0)]).await;
+        assert_eq!((closes.called(), well.called()), (1, 1));
+
+        // Without rules, and with a part of the body at the backend, it ends there.
+        let (first, mut firsts) = Backend::by_hand().await;
+        for (rules, sent) in [(false, ""), (true, part)] {
+            let text = config(&[first.address, well.address], "");
+            let proxy = match rules {
+                true => Proxy::start(&text).await,
+                false => {
+                    Proxy::start(&(crate::kit::plain(&[first.address, well.address]) + ROUND_ROBIN)).await
+                }
+            };
+            let mut client = proxy.connect("plain").await;
+            client.send(&head).await;
+            let mut call = firsts.next().await;
+            if !sent.is_empty() {
+                client.send(sent).await;
+                let mut got = std::mem::take(&mut call.head.rest);
+                crate::kit::read_until(&mut call.stream, &mut got, "bo").await;
+            }
+            drop(call);
+            assert_eq!(client.head().await.status(), 502, "{sent:?}");
+            expect_retries(&proxy, &[]).await;
+        }
+        assert_eq!(well.called(), 1);
+    }
+}
+
+/// The same over HTTP/2, whose bodies have no end that their heads would tell.
+#[tokio::test]
+async fn the_same_over_http2() {
+    let (pki, closes) = (Pki::new(), closing().await);
+    let (well, mut calls) = Backend::by_hand().await;
+    let text = config(&[closes.address, well.address], "");
+    let proxy = Proxy::start(&(secure(&[&pki.issue(&["chat.example.com"])]) + &text)).await;
+    let mut client = Http2::connect(proxy.address("secure"), &pki).await;
+    let post = http::Request::post("https://chat.example.com/").version(http::Version::HTTP_2);
+    let (answer, mut sender) = client.send(post.body(()).expect("a request"), false).await;
+    let mut call = calls.next().await;
+    sender.send_data("body".into(), true).expect("a live stream");
+    assert_eq!(call.head.clone().body(&mut call.stream).await.0, b"body");
+    call.answer(OK).await;
+    assert_eq!(Reply::read(answer).await.expect("an answer").body, "well");
+    expect_retries(&proxy, &[("reset", 1.0)]).await;
 }
 
 /// It is the client's 503, with all that belongs to it.
