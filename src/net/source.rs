@@ -70,6 +70,11 @@ impl Sources {
         if own.addresses.is_empty() {
             return self.connect_from(None, to).await;
         }
+        // Few pools come here: the others need no room for it.
+        Box::pin(self.connect_in_turn(own, to)).await
+    }
+
+    async fn connect_in_turn(&self, own: &Turns, to: SocketAddr) -> Result<TcpStream, DialError> {
         let mut failure = DialError::from(ConnectError::SourceAddress);
         for address in own.take() {
             match self.connect_from(Some(address), to).await {

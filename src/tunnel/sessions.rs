@@ -216,7 +216,7 @@ impl Session {
         self.active_ticks.store(ticks, Ordering::Relaxed);
     }
 
-    /// When the last byte moved, or when the tunnel opened; at most [`TICK`] later than it was.
+    /// When the last byte moved, or when the tunnel opened; at most 50 ms later than it was.
     pub fn active(&self) -> Instant {
         self.opened() + TICK * self.active_ticks.load(Ordering::Relaxed)
     }

@@ -97,13 +97,21 @@ impl<'a> Search<'a> {
     /// When no backend is left, or no other may be tried, [`Refusal::Unreachable`]; [`Refusal::BackendRate`].
     pub async fn reach(&mut self, mut seat: Seat) -> Result<(Seat, Stream), Refusal> {
         loop {
-            let is_paced = self.pace(seat.backend()).await;
-            if is_paced && let Some(stream) = self.dial(seat.backend()).await? {
+            let wait = self.pace(seat.backend());
+            if let Some(wait) = wait.filter(|wait| !wait.is_zero()) {
+                self.pool.metrics.delayed.increment();
+                // Few wait, and all would have to make room for the timer.
+                Box::pin(sleep(wait)).await;
+            }
+            if wait.is_some()
+                && let Some(stream) = self.dial(seat.backend()).await?
+            {
                 return Ok((seat, stream));
             }
+            let is_retry = wait.is_some();
             drop(seat);
             seat = self.seat().await?;
-            if is_paced {
+            if is_retry {
                 self.count(RetryCause::Connect);
             }
         }
@@ -171,22 +179,17 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Waits until it is the backend's turn to get a handshake; `false` when another one must be asked, because that would be
+    /// How long until it is the backend's turn to get a handshake; `None` when another one must be asked, because that would be
     /// too late.
-    async fn pace(&mut self, backend: &Backend) -> bool {
-        let Some(words) = &self.pool.handshake_rate else { return true };
+    fn pace(&mut self, backend: &Backend) -> Option<Duration> {
+        let Some(words) = &self.pool.handshake_rate else { return Some(Duration::ZERO) };
         match backend.bucket.take(words) {
-            Ok(Duration::ZERO) => {}
-            Ok(wait) => {
-                Box::pin(sleep(wait)).await;
-                self.pool.metrics.delayed.increment();
-            }
+            Ok(wait) => Some(wait),
             Err(wait) => {
                 self.failure = Refusal::BackendRate(wait);
-                return false;
+                None
             }
         }
-        true
     }
 
     /// The next backend to try for a plain request, which takes no seat and waits for none.

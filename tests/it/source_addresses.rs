@@ -74,11 +74,13 @@ async fn probes_come_from_them_too() {
     proxy.wait_metric(&up(backend.address), 1.0).await;
 }
 
-/// The status of a handshake that gets no tunnel, when one may ask again, and the reason in its record.
-async fn refused(proxy: &Proxy, mut client: Client, path: &str) -> (u16, Option<String>, String) {
+/// The status of a handshake that gets no tunnel, whether it may be tried again in 5 to 10 seconds, if ever, and the reason
+/// in its record.
+async fn refused(proxy: &Proxy, mut client: Client, path: &str) -> (u16, Option<bool>, String) {
     client.send(handshake(path, "example.com", "")).await;
     let head = client.head().await;
-    (head.status(), head.get("retry-after").map(str::to_string), proxy.refusal(path).await)
+    let is_soon = |seconds: &str| (5..=10).contains(&seconds.parse::<u32>().expect("a number"));
+    (head.status(), head.get("retry-after").map(is_soon), proxy.refusal(path).await)
 }
 
 #[tokio::test]

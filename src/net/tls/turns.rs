@@ -57,16 +57,16 @@ pub async fn turn(max: usize) -> Turn {
 impl Turn {
     /// Drives `handshake` to its end. Its first poll is when it is computed.
     pub async fn compute<T>(self, mut handshake: Pin<&mut impl Future<Output = T>>) -> T {
-        let first = poll_fn(|context| Poll::Ready(handshake.as_mut().poll(context))).await;
+        let computed = poll_fn(|context| Poll::Ready(handshake.as_mut().poll(context)));
+        if let Poll::Ready(done) = computed.await {
+            return done;
+        }
         if self.is_last {
             // Behind all that is ready now.
             yield_now().await;
         }
         drop(self);
-        match first {
-            Poll::Ready(done) => done,
-            Poll::Pending => handshake.await,
-        }
+        handshake.await
     }
 }
 

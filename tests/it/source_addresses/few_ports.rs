@@ -67,13 +67,14 @@ fn text(addresses: &[SocketAddr], sources: &[&str], keys: &str) -> String {
 }
 
 /// Connects to the proxy. Each client goes to another address of this machine, so that it has all ports to choose from.
-async fn connect(client: &mut u8) -> Client {
+async fn connect(client: &mut u16) -> Client {
     *client += 1;
-    Client::connect(SocketAddr::from(([127, 0, 1, *client], 30_003))).await
+    let [high, low] = client.to_be_bytes();
+    Client::connect(SocketAddr::from(([127, 1, high, low], 30_003))).await
 }
 
 /// Opens tunnels; who serves them.
-async fn opened(count: usize, clients: &mut u8) -> Vec<(crate::kit::WebSocket<Client>, String)> {
+async fn opened(count: usize, clients: &mut u16) -> Vec<(crate::kit::WebSocket<Client>, String)> {
     let mut tunnels = Vec::new();
     for _ in 0..count {
         let (mut socket, _) = connect(clients).await.open("/", "example.com", "").await;
@@ -97,7 +98,7 @@ fn it_has_a_name_and_further_addresses_have_as_many() {
             // As many as there are ports, to each backend.
             tunnels.extend(opened(2 * PORTS, &mut clients).await);
             let (client, path) = (connect(&mut clients).await, format!("/{round}"));
-            assert_eq!(refused(&proxy, client, &path).await, (503, Some("5".into()), LACK.0.into()));
+            assert_eq!(refused(&proxy, client, &path).await, (503, Some(true), LACK.0.into()));
         }
         for name in ["one", "two"] {
             assert_eq!(tunnels.iter().filter(|(_, served)| served == name).count(), 3 * PORTS);
@@ -161,7 +162,7 @@ fn no_backend_is_blamed_by_requests_or_by_probes() {
         assert!(taken.len() <= 2 * PORTS);
         let (mut clients, reason) = (0, LACK.0.to_string());
         let client = connect(&mut clients).await;
-        assert_eq!(refused(&proxy, client, "/x").await, (503, Some("5".into()), reason));
+        assert_eq!(refused(&proxy, client, "/x").await, (503, Some(true), reason));
         for address in addresses {
             assert_eq!(proxy.metric(&connect_errors(address, LACK.1)).await, 1.0);
             assert_eq!(proxy.metric(&up(address)).await, 1.0);
