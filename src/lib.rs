@@ -123,7 +123,8 @@
 //!
 //! Frame headers are read as they pass ([`proto::scan`]): what they begin is counted ([`tunnel::tap`]) and the Close frames
 //! noted, nothing is changed. After a violation of the framing that direction is no longer watched; its bytes go on. A
-//! tunnel whose route says `inspect = "off"` is not watched at all.
+//! tunnel whose route says `inspect = "off"` is not watched at all. What is to be added between frames, or kept back, has a
+//! block of its own in the direction that it is for, from then on ([`proto::weave`]).
 //!
 //! Time costs a tunnel nothing per message: a coarse clock of the worker ([`tunnel::clock`]) stamps activity, and one
 //! timer per tunnel looks at the stamp when it fires.
@@ -133,7 +134,7 @@
 //!
 //! | bytes | what |
 //! |---|---|
-//! | 512 | its task: [`tunnel::splice::Splice`] (296) with its guards (56), tokio's header and trailer, rounded up to 128 |
+//! | 512 | its task: [`tunnel::splice::Splice`] (288) with its guards (56), tokio's header and trailer, rounded up to 128 |
 //! | 2 x 256 | tokio's readiness of the two sockets, aligned to cache lines |
 //! | 176 | its entry in the live table ([`tunnel::sessions::Session`], 160, counted): its route's terms among it |
 //! | 96 | its timer: one, for the nearest of its deadlines |
@@ -141,7 +142,7 @@
 //! | about 42 | its share of the live table's nodes |
 //!
 //! What few tunnels have at a time has a block of its own behind that entry ([`tunnel::seldom`]): from the first control
-//! frame on, 64 bytes.
+//! frame, or the first order, on: 96 bytes.
 //!
 //! Lease, permit, gauge, listener and metric handles are pointers in the task; route, backend and listener names
 //! are shared. A subprotocol that was agreed on costs its length. TLS from the client adds 6,473 bytes: rustls' read
@@ -183,7 +184,12 @@
 //!
 //! # Ends
 //! Every end has a name. A [`outcome::Refusal`] ends a request before there is a tunnel and knows its status; an
-//! [`outcome::Ending`] ends a tunnel and knows who ended it. A reset travels as a reset, an end (FIN) as an end.
+//! [`outcome::Ending`] ends a tunnel and knows who ended it.
+//!
+//! Whoever is still there when the other side is gone gets a Close of longhaul's own, if it stands between two frames
+//! ([`proto::weave`] knows), and so much time to answer ([`tunnel::parting`]); else a reset travels as a reset, an end (FIN)
+//! as an end. A [`tunnel::goodbye`] asks the client to go first, so that both sides end cleanly. The codes are 1011 (the
+//! other side is gone), 1012 (because longhaul or the backend stops), 1002 (`inspect = "strict"`), and what a goodbye says.
 //!
 //! # Bounds
 //! | what | bound | when it is reached |
@@ -223,7 +229,8 @@
 //! | what a probe reads | an answer's head as above, `health.body_bytes_max`; 1 MiB of frames, 64 KiB behind the end | it has failed, or is cut |
 //! | a probe | `health.timeout` | it has failed |
 //! | silence in a tunnel, or in an answer's body | the route's `idle_timeout` | it is ended |
-//! | bytes kept by a tunnel | 60 KiB a direction | nothing more is read |
+//! | bytes kept by a tunnel | 60 KiB a direction, and longhaul's own frames | nothing more is read |
+//! | a step of a tunnel's parting: to the end of a frame, to each side's Close | the route's `close_timeout` | it is cut |
 //! | encrypted bytes inside TLS | 64 KiB a connection | nothing more is read |
 //! | a client certificate's subject, and its names | 4 KiB of text each | the connection is cut |
 //! | secrets for tickets, in a file | 16 | the file is refused |

@@ -346,6 +346,25 @@ pub struct Closing {
     pub clean: bool,
 }
 
+/// What became of a side that was still there when longhaul or the other side ended the tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Farewell {
+    /// It got a Close frame of longhaul's own.
+    Sent,
+    /// It was cut: it stood within a frame, its frames were not read, or it did not take the Close in time.
+    Cut,
+}
+
+impl Farewell {
+    /// The word in metrics and logs.
+    pub fn label(self) -> &'static str {
+        match self {
+            Farewell::Sent => "sent",
+            Farewell::Cut => "cut",
+        }
+    }
+}
+
 /// What a Close frame says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseCode {
@@ -405,10 +424,24 @@ pub enum EndReason {
     HalfCloseTimeout,
     /// The process stopped, and `server.drain.deadline` had passed.
     DrainDeadline,
-    /// Health checks took the backend down, and `on_down` of its pool is `"drain"`.
+    /// Health checks took the backend down, and longhaul says goodbye, or `on_down` of its pool is `"drain"`.
     BackendDown,
-    /// The backend was removed, and the `removal_grace` of its pool had passed.
+    /// The backend was removed: longhaul says goodbye, or the `removal_grace` of its pool had passed.
     BackendRemoved,
+    /// A side broke the rules of frames (RFC 6455 5), and `inspect` is `"strict"`.
+    Violation,
+    /// longhaul said goodbye, because the process stops.
+    Drain,
+    /// longhaul said goodbye, because the backend is draining.
+    BackendDraining,
+    /// longhaul said goodbye, because the route was removed.
+    RouteRemoved,
+    /// longhaul said goodbye, because other backends have less to carry.
+    Rebalance,
+    /// longhaul said goodbye, because the tunnel was as old as tunnels may become.
+    MaxAge,
+    /// longhaul said goodbye, because an operator wished it.
+    Operator,
 }
 
 impl EndReason {
@@ -426,6 +459,13 @@ impl EndReason {
             EndReason::DrainDeadline => "drain_deadline",
             EndReason::BackendDown => "backend_down",
             EndReason::BackendRemoved => "backend_removed",
+            EndReason::Violation => "violation",
+            EndReason::Drain => "drain",
+            EndReason::BackendDraining => "backend_draining",
+            EndReason::RouteRemoved => "route_removed",
+            EndReason::Rebalance => "rebalance",
+            EndReason::MaxAge => "max_age",
+            EndReason::Operator => "operator",
         }
     }
 }

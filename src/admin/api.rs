@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout};
 
 use super::backends;
 use super::serve::{Answer, response};
+use super::tunnels;
 use crate::proto::authority;
 use crate::proxy::Plane;
 use crate::state::orders::{Asker, Order, Reload, Reloaded};
@@ -30,8 +31,7 @@ const PAGE_DEFAULT: usize = 100;
 /// Tunnels on a page, at most.
 const PAGE_MAX: usize = 1_000;
 /// What there is.
-const HERE: &str =
-    "here are GET /api/v1/tunnels, GET /api/v1/backends, POST /api/v1/backends/state and POST /api/v1/reload";
+const HERE: &str = "here are GET /api/v1/tunnels, POST /api/v1/tunnels/close, GET /api/v1/backends, POST /api/v1/backends/state and POST /api/v1/reload";
 /// How long an order may take before who gave it is sent away.
 pub(super) const ORDER_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -59,9 +59,12 @@ impl Answer for Api {
             (&Method::POST, "/api/v1/backends/state") => {
                 backends::order_state(&self.orders, head.uri.query().unwrap_or_default()).await
             }
+            (&Method::POST, "/api/v1/tunnels/close") => {
+                tunnels::close(&self.plane.sessions, head.uri.query().unwrap_or_default())
+            }
             (&Method::POST, "/api/v1/reload") => self.reload().await,
             (_, "/api/v1/tunnels" | "/api/v1/backends") => error(StatusCode::METHOD_NOT_ALLOWED, "use GET"),
-            (_, "/api/v1/reload" | "/api/v1/backends/state") => {
+            (_, "/api/v1/reload" | "/api/v1/backends/state" | "/api/v1/tunnels/close") => {
                 error(StatusCode::METHOD_NOT_ALLOWED, "use POST")
             }
             _ => error(StatusCode::NOT_FOUND, HERE),

@@ -5,3 +5,4 @@ pub mod api;
 mod backends;
 pub mod scrape;
 pub mod serve;
+mod tunnels;

@@ -79,6 +79,8 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 /// `routes.half_close_timeout`: time to answer a close, and to send what is left.
 pub const HALF_CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// `routes.close_timeout`: whoever is there answers within a round trip; a page in the background may sleep a little.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// `routes.inspect`: whoever runs WebSockets wants to know what passes, and why they end.
 pub const INSPECT: Inspect = Inspect::Observe;
 

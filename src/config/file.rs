@@ -297,7 +297,9 @@ words! {
         optional idle_timeout: IdleTimeout,
         /// How long one direction may go on after the other ended, up to 7d; default 30s.
         optional half_close_timeout: Timeout,
-        /// Whether frames are read as they pass: `"observe"` or `"off"`; default observe.
+        /// How long a side may take to answer a Close frame of longhaul, up to 7d; default 5s.
+        optional close_timeout: Timeout,
+        /// Whether frames are read as they pass: `"observe"`, `"strict"` or `"off"`; default observe.
         optional inspect: Inspect,
         /// Size of a request's body, 1B to 1TiB; absent: any.
         optional body_bytes_max: Size<1, 1_099_511_627_776>,
@@ -449,7 +451,7 @@ choices!(Cipher {
 });
 choices!(Verify { "full" => Self::Full, "none" => Self::None, });
 choices!(Kind { "websocket" => Self::WebSocket, "http" => Self::Http, });
-choices!(Inspect { "observe" => Self::Observe, "off" => Self::Off, });
+choices!(Inspect { "observe" => Self::Observe, "strict" => Self::Strict, "off" => Self::Off, });
 choices!(Version { "v1" => Self::V1, "v2" => Self::V2, });
 choices!(LogFormat { "json" => Self::Json, "text" => Self::Text, });
 choices!(LogLevel {

@@ -30,6 +30,8 @@ pub struct Route {
     pub idle_timeout: Duration,
     /// How long one direction may go on after the other ended.
     pub half_close_timeout: Duration,
+    /// How long a side may take to answer a Close of longhaul's own.
+    pub close_timeout: Duration,
     /// Whether the frames of its tunnels are read.
     pub inspect: Inspect,
     /// Bytes of a request's body; `None` is any.
@@ -41,6 +43,8 @@ pub struct Route {
 pub enum Inspect {
     /// Their headers are read as they pass, and counted.
     Observe,
+    /// The same, and who breaks the rules of RFC 6455 ends the tunnel.
+    Strict,
     /// Nothing: a tunnel is a pipe.
     Off,
 }

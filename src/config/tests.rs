@@ -161,6 +161,7 @@ fn the_full_example_shows_the_defaults() {
     let (written, default) = (&full.routes[0], &minimal.routes[0]);
     assert_eq!(written.idle_timeout, default.idle_timeout);
     assert_eq!(written.half_close_timeout, default.half_close_timeout);
+    assert_eq!(written.close_timeout, default.close_timeout);
     assert_eq!(written.inspect, default.inspect);
     let (written, default) = (&full.pools["chat"], &minimal.pools["app"]);
     assert_eq!(written.balance, default.balance);

@@ -24,7 +24,7 @@ pub async fn linger(mut stream: Stream) {
             Stream::Tcp(tcp) => drain(tcp).await,
             // Nobody wants it decrypted.
             Stream::Boxed(Boxed::Tls(tls)) => drain(tls.get_mut().0).await,
-            Stream::Boxed(Boxed::Http2(_)) => Ok(()),
+            Stream::Boxed(Boxed::Http2(_) | Boxed::Gone) => Ok(()),
         }
     };
     let _ = timeout(LINGER_MAX, drained).await;

@@ -29,6 +29,8 @@ pub enum Boxed {
     Tls(Box<TlsStream<TcpStream>>),
     /// A stream of a client's HTTP/2 connection (RFC 8441).
     Http2(Box<Duplex>),
+    /// One that was there and is not any more: it has ended, and what is written to it is lost.
+    Gone,
 }
 
 impl Stream {
@@ -38,6 +40,7 @@ impl Stream {
             Stream::Tcp(tcp) => socket::reset_on_close(&tcp),
             Stream::Boxed(Boxed::Tls(tls)) => socket::reset_on_close(tls.get_ref().0),
             Stream::Boxed(Boxed::Http2(duplex)) => duplex.reset(),
+            Stream::Boxed(Boxed::Gone) => {}
         }
     }
 
@@ -51,6 +54,7 @@ impl Stream {
             Stream::Tcp(tcp) => socket::peek(tcp),
             Stream::Boxed(Boxed::Tls(tls)) => socket::peek(tls.get_ref().0),
             Stream::Boxed(Boxed::Http2(_)) => Err(io::ErrorKind::WouldBlock.into()),
+            Stream::Boxed(Boxed::Gone) => Ok(0),
         }
     }
 
@@ -66,7 +70,7 @@ impl Stream {
     /// when it was reset meanwhile. Of a socket the kernel takes care, and its reset shows when it is read.
     pub fn poll_unread(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
         match self {
-            Stream::Tcp(_) | Stream::Boxed(Boxed::Tls(_)) => Poll::Pending,
+            Stream::Tcp(_) | Stream::Boxed(Boxed::Tls(_) | Boxed::Gone) => Poll::Pending,
             Stream::Boxed(Boxed::Http2(duplex)) => duplex.poll_unread(context),
         }
     }
@@ -82,6 +86,7 @@ impl AsyncRead for Stream {
             Stream::Tcp(tcp) => Pin::new(tcp).poll_read(context, buffer),
             Stream::Boxed(Boxed::Tls(tls)) => Pin::new(tls).poll_read(context, buffer),
             Stream::Boxed(Boxed::Http2(duplex)) => duplex.poll_read(context, buffer),
+            Stream::Boxed(Boxed::Gone) => Poll::Ready(Ok(())),
         }
     }
 }
@@ -92,6 +97,7 @@ impl AsyncWrite for Stream {
             Stream::Tcp(tcp) => Pin::new(tcp).poll_write(context, bytes),
             Stream::Boxed(Boxed::Tls(tls)) => Pin::new(tls).poll_write(context, bytes),
             Stream::Boxed(Boxed::Http2(duplex)) => duplex.poll_write(context, bytes),
+            Stream::Boxed(Boxed::Gone) => Poll::Ready(Ok(bytes.len())),
         }
     }
 
@@ -107,6 +113,7 @@ impl AsyncWrite for Stream {
                 let bytes = slices.iter().find(|slice| !slice.is_empty());
                 duplex.poll_write(context, bytes.map_or(&[], |slice| slice))
             }
+            Stream::Boxed(Boxed::Gone) => Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum())),
         }
     }
 
@@ -114,7 +121,7 @@ impl AsyncWrite for Stream {
         match self {
             Stream::Tcp(tcp) => tcp.is_write_vectored(),
             Stream::Boxed(Boxed::Tls(tls)) => tls.is_write_vectored(),
-            Stream::Boxed(Boxed::Http2(_)) => false,
+            Stream::Boxed(Boxed::Http2(_) | Boxed::Gone) => false,
         }
     }
 
@@ -123,7 +130,7 @@ impl AsyncWrite for Stream {
             Stream::Tcp(tcp) => Pin::new(tcp).poll_flush(context),
             Stream::Boxed(Boxed::Tls(tls)) => Pin::new(tls).poll_flush(context),
             // The connection's task sends what was written.
-            Stream::Boxed(Boxed::Http2(_)) => Poll::Ready(Ok(())),
+            Stream::Boxed(Boxed::Http2(_) | Boxed::Gone) => Poll::Ready(Ok(())),
         }
     }
 
@@ -133,6 +140,7 @@ impl AsyncWrite for Stream {
             Stream::Tcp(tcp) => Pin::new(tcp).poll_shutdown(context),
             Stream::Boxed(Boxed::Tls(tls)) => Pin::new(tls).poll_shutdown(context),
             Stream::Boxed(Boxed::Http2(duplex)) => Poll::Ready(duplex.end()),
+            Stream::Boxed(Boxed::Gone) => Poll::Ready(Ok(())),
         }
     }
 }

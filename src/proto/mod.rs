@@ -40,3 +40,4 @@ pub mod proxy_header;
 pub mod query;
 pub mod rate;
 pub mod scan;
+pub mod weave;

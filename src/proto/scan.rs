@@ -64,7 +64,8 @@ pub enum Step {
 pub struct Frame {
     /// What it was.
     pub kind: Kind,
-    /// Payload as on the wire, compressed or not: of a message that of all its fragments.
+    /// Payload as on the wire, compressed or not: of a message that of all its fragments, of a control frame no more than
+    /// the ten bytes that are looked at.
     pub bytes: u64,
 }
 
@@ -210,6 +211,28 @@ impl Scanner {
         }
     }
 
+    /// The first eight bytes of the control frame that has just passed, zeros where it has none.
+    pub fn token(&self) -> [u8; 8] {
+        self.held.get(KEY_BYTES..).and_then(|payload| payload.first_chunk()).copied().unwrap_or_default()
+    }
+
+    /// Whether a header has begun and not ended.
+    pub fn is_within_header(&self) -> bool {
+        !self.is_blind() && self.remaining == 0 && self.held_bytes > 0
+    }
+
+    /// Whether a Pong with a payload of so many bytes has begun and not ended; at most ten.
+    pub fn is_within_pong(&self, payload_bytes: usize) -> bool {
+        let seen = u64::from(self.held_bytes) + self.remaining;
+        !self.is_blind() && self.remaining > 0 && self.present == Kind::Pong && seen == payload_bytes as u64
+    }
+
+    /// Goes back to in front of a frame that has begun and not ended, all of which is going to come again: a header, or a
+    /// control frame.
+    pub fn rewind(&mut self) {
+        (self.remaining, self.held_bytes) = (0, 0);
+    }
+
     /// The next header, which begins in `held` or in `bytes`, and the bytes behind it; `None` if its end is
     /// still to come, and then all of `bytes` is held.
     #[inline]
@@ -320,12 +343,13 @@ impl Scanner {
             return Frame { kind, bytes: std::mem::take(&mut self.message_bytes) };
         }
         let held_bytes = std::mem::take(&mut self.held_bytes);
+        let bytes = u64::from(held_bytes);
         if kind == Kind::Close {
             let code = self.held.get(KEY_BYTES..).and_then(|payload| payload.first_chunk());
             let code = code.filter(|_| held_bytes >= 2).map(|code| u16::from_be_bytes(*code));
             self.close.get_or_insert(Close { code });
         }
-        Frame { kind, bytes: 0 }
+        Frame { kind, bytes }
     }
 }
 

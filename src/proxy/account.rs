@@ -8,7 +8,7 @@ use http::{Request, StatusCode, Version};
 use tokio::time::Instant;
 
 use super::{Caller, Plane};
-use crate::outcome::{CloseCode, Ending, Party, Refusal};
+use crate::outcome::{CloseCode, Ending, Farewell, Party, Refusal};
 use crate::proto::peer::Peer;
 use crate::state::Route;
 use crate::state::action::Action;
@@ -265,7 +265,10 @@ impl Drop for RequestEnd {
 pub fn closed(plane: &Plane, listener: &str, splice: &Splice, ending: Ending) {
     let (session, terms) = (splice.session(), splice.terms());
     let (lived, closing) = (session.opened().elapsed(), splice.closing());
-    plane.metrics.tunnel_closed(&terms.route, ending, closing);
+    plane.metrics.tunnel_closed(&terms.route, ending, closing, splice.farewell());
+    for direction in [Direction::ToBackend, Direction::ToClient] {
+        plane.metrics.discarded(&terms.route, direction, splice.discarded(direction));
+    }
     terms.metrics.duration.observe(lived);
     plane.access.write("close", |record| {
         record.show("id", session.id).text("listener", listener).show("client", session.client);
@@ -276,6 +279,7 @@ pub fn closed(plane: &Plane, listener: &str, splice: &Splice, ending: Ending) {
             record.number("close_code", code.into());
         }
         record.maybe("close_initiator", closing.by.map(Party::label)).flag("clean", closing.clean);
+        record.maybe("farewell", splice.farewell().map(Farewell::label));
         record.milliseconds("lived_ms", lived);
         record.number("bytes_to_backend", session.bytes(Direction::ToBackend));
         record.number("bytes_to_client", session.bytes(Direction::ToClient));

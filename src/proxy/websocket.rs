@@ -20,8 +20,8 @@ use super::account::{self, Account};
 use super::body::Body;
 use super::{Caller, Plane, Presence, http as plain};
 use crate::config::Inspect;
-use crate::lifecycle::Permit;
 use crate::lifecycle::bucket::Pace;
+use crate::lifecycle::{Permit, Phase};
 use crate::net::stream::Stream;
 use crate::outcome::{Ending, Refusal};
 use crate::proto::handshake::{Answer, AnswerError, Offer, write_connected, write_switching};
@@ -245,7 +245,10 @@ impl Future for Tunnel {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let ending = ready!(Pin::new(&mut self.splice).poll(context));
+        let tunnel = &mut *self;
+        let (plane, backend) = (&tunnel.plane, tunnel.seat.backend());
+        let leaves = || *plane.phase.borrow() != Phase::Serving || !backend.is_staying();
+        let ending = ready!(tunnel.splice.poll(context, &leaves));
         account::closed(&self.plane, &self.listener, &self.splice, ending);
         self.judge(ending);
         Poll::Ready(())

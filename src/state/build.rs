@@ -189,6 +189,7 @@ impl Builder<'_> {
             route: Arc::from(name),
             idle_timeout: words.idle_timeout,
             half_close_timeout: words.half_close_timeout,
+            close_timeout: words.close_timeout,
             inspect: words.inspect,
             metrics: self.metrics.route(name),
         };
@@ -216,8 +217,9 @@ impl Route {
 
     /// Whether `words` would give the same, the action aside.
     fn is_as(&self, words: &config::Route) -> bool {
-        let terms = (self.terms.idle_timeout, self.terms.half_close_timeout, self.terms.inspect);
-        terms == (words.idle_timeout, words.half_close_timeout, words.inspect)
+        let Terms { idle_timeout, half_close_timeout, close_timeout, inspect, .. } = &*self.terms;
+        (idle_timeout, half_close_timeout) == (&words.idle_timeout, &words.half_close_timeout)
+            && (close_timeout, inspect) == (&words.close_timeout, &words.inspect)
             && self.origins == words.origins
             && self.pace.as_ref().map(|pace| pace.words) == words.handshake_rate
             && self.body_bytes_max == words.body_bytes_max

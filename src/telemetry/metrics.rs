@@ -16,7 +16,7 @@ use super::labels::{
 use super::process;
 use super::registry::{Buckets, Counter, Family, Gauge, GaugeGuard, Histogram, Kind, Registry, Samples};
 use crate::config::State;
-use crate::outcome::{Closing, ConnectError, Ending, Fault, RetryCause};
+use crate::outcome::{Closing, ConnectError, Ending, Farewell, Fault, RetryCause};
 use crate::proto::frame::Violation;
 use crate::proto::scan::{Frame, Kind as FrameKind};
 
@@ -130,6 +130,10 @@ families! {
         "WebSocket control frames that tunnels have passed on: close, ping or pong.";
     TUNNEL_CLOSES = Kind::Counter, "longhaul_tunnel_closes_total" ["route", "code", "initiator", "clean"]
         "Tunnels that ended, by their first Close frame: its code, whose it was, and whether both sides closed.";
+    TUNNEL_FAREWELLS = Kind::Counter, "longhaul_tunnel_farewells_total" ["route", "result"]
+        "Tunnels that were ended for a side that was still there: it got a Close frame of longhaul's (sent), or was cut.";
+    TUNNEL_DISCARDED = Kind::Counter, "longhaul_tunnel_discarded_bytes_total" ["route", "direction"]
+        "Bytes that did not pass on in tunnels that have ended: behind a Close of longhaul's, or of a frame that broke the rules.";
     TUNNEL_VIOLATIONS = Kind::Counter, "longhaul_tunnel_violations_total" ["route", "direction", "kind"]
         "Directions of tunnels that broke the rules of WebSocket frames, and are not read since.";
 
@@ -425,12 +429,22 @@ impl Metrics {
     }
 
     /// A tunnel ended.
-    pub fn tunnel_closed(&self, route: &str, ending: Ending, closing: Closing) {
+    pub fn tunnel_closed(&self, route: &str, ending: Ending, closing: Closing, farewell: Option<Farewell>) {
         let labels = [route, ending.reason.label(), ending.by.label()];
         self.registry.count(&TUNNELS_CLOSED, &labels);
         let initiator = closing.by.unwrap_or(ending.by).label();
         let clean = if closing.clean { "true" } else { "false" };
         self.registry.count(&TUNNEL_CLOSES, &[route, closing.code.label(), initiator, clean]);
+        if let Some(farewell) = farewell {
+            self.registry.count(&TUNNEL_FAREWELLS, &[route, farewell.label()]);
+        }
+    }
+
+    /// A tunnel ended in which so many bytes did not pass.
+    pub fn discarded(&self, route: &str, direction: Direction, bytes: u64) {
+        if bytes > 0 {
+            self.registry.add(&TUNNEL_DISCARDED, &[route, direction.label()], bytes);
+        }
     }
 
     /// A TLS handshake with a client ended; `version` is empty unless it succeeded.

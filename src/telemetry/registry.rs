@@ -129,14 +129,19 @@ impl Registry {
 
     /// Counts one event of a cold family.
     pub fn count(&self, family: &'static Family, labels: &[&str]) {
+        self.add(family, labels, 1);
+    }
+
+    /// Counts `amount` of a cold family.
+    pub fn add(&self, family: &'static Family, labels: &[&str], amount: u64) {
         debug_assert_eq!(family.labels.len(), labels.len());
         let mut cold = self.cold.lock().unwrap_or_else(PoisonError::into_inner);
         let series = cold.entry(family.name).or_default();
         let known: &dyn Texts = &Wanted(labels);
         if let Some(count) = series.get_mut(known) {
-            *count += 1;
+            *count += amount;
         } else if series.len() < COLD_SERIES_MAX {
-            series.insert(boxed(labels), 1);
+            series.insert(boxed(labels), amount);
         } else {
             self.dropped.fetch_add(1, Relaxed);
         }

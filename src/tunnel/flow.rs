@@ -1,8 +1,9 @@
 //! One direction of a tunnel: from one stream, past the scanner, into the other.
 //!
 //! Nothing is read while something is kept: a reader that stops its side stops the other side's writer, and a direction
-//! holds at most one scratch buffer's worth ([`SCRATCH_BYTES`](super::scratch::SCRATCH_BYTES)). When the source ends,
-//! what is kept still goes out, and then the end itself (FIN, or close_notify and FIN).
+//! holds at most one scratch buffer's worth ([`SCRATCH_BYTES`](super::scratch::SCRATCH_BYTES)), and what the proxy adds to
+//! it. When the source ends, what is kept still goes out, and then the end itself (FIN, or close_notify and FIN). Where the
+//! reader is told by a Close that no more will come, the end waits until it may follow ([`Flow::release`]).
 
 use std::io;
 use std::pin::Pin;
@@ -10,8 +11,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::tap::Watch;
-use crate::proto::scan::{Scanner, Step};
+use crate::proto::frame::{HEADER_BYTES_MAX, Violation};
+use crate::proto::weave::{Watch, Weave};
 
 /// What one poll of a direction moves, at most, before other tunnels get their turn.
 pub const POLL_BYTES_MAX: usize = 256 * 1024;
@@ -19,10 +20,12 @@ pub const POLL_BYTES_MAX: usize = 256 * 1024;
 /// One direction.
 #[derive(Debug)]
 pub struct Flow {
-    /// Reads frame headers as they pass.
-    scanner: Scanner,
+    /// Reads frame headers as they pass, and knows what is to go between them.
+    weave: Weave,
     /// Bytes that the reader would not take yet; usually empty, and then without memory.
-    kept: Kept,
+    kept: Vec<u8>,
+    /// How many of those it has taken since.
+    passed: u32,
     stage: Stage,
     /// Whether the writer may hold bytes inside (TLS does) that only a flush brings out.
     unflushed: bool,
@@ -33,6 +36,8 @@ pub struct Flow {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Moving,
+    /// The source has ended, and the reader has a Close of the proxy's; the end waits.
+    Silent,
     /// The source has ended; the reader does not know yet.
     Ending,
     Ended,
@@ -45,34 +50,64 @@ pub enum Fault {
     Source(io::Error),
     /// Its reader failed.
     Reader(io::Error),
+    /// Its source broke the rules of frames, and they are enforced.
+    Violation(Violation),
 }
 
 impl Flow {
     /// A direction that first passes on `early`, bytes that arrived together with the handshake. `watch` is told of
     /// them as it will be of all others.
-    pub fn new(scanner: Scanner, early: Vec<u8>, watch: &mut impl Watch) -> Flow {
-        let kept = Kept::default();
-        let mut flow = Flow { scanner, kept, stage: Stage::Moving, unflushed: false, truncated: false };
+    ///
+    /// # Errors
+    /// A violation in them, where that ends the tunnel. What came before it still passes.
+    pub fn new(weave: Weave, early: &[u8], watch: &mut impl Watch) -> (Flow, Result<(), Violation>) {
+        let mut flow = Flow {
+            weave,
+            kept: Vec::new(),
+            passed: 0,
+            stage: Stage::Moving,
+            unflushed: false,
+            truncated: false,
+        };
+        let mut outcome = Ok(());
         if !early.is_empty() {
-            flow.look(&early, watch);
+            watch.taken(early.len());
+            let Flow { weave, kept, .. } = &mut flow;
+            outcome = weave.take(early, watch, |bytes| kept.extend_from_slice(bytes));
         }
-        flow.kept = Kept { bytes: early, passed: 0 };
-        flow
+        (flow, outcome)
     }
 
-    /// What has been seen of the frames in this direction.
-    pub fn scanner(&self) -> &Scanner {
-        &self.scanner
+    /// What has been seen of the frames in this direction, and what was added.
+    pub fn weave(&self) -> &Weave {
+        &self.weave
     }
 
-    /// Whether the reader has taken all that was read for it.
+    /// To add something.
+    pub fn weave_mut(&mut self) -> &mut Weave {
+        &mut self.weave
+    }
+
+    /// Whether the reader has taken all that was read for it, and all that the proxy had to add.
     pub fn is_passed_on(&self) -> bool {
-        self.kept.rest().is_none()
+        self.rest().is_empty()
     }
 
     /// Whether the source has ended.
     pub fn source_ended(&self) -> bool {
         self.stage != Stage::Moving
+    }
+
+    /// Whether the source has ended, and the reader knows it by a Close alone.
+    pub fn is_silent(&self) -> bool {
+        self.stage == Stage::Silent
+    }
+
+    /// Lets the end follow the Close.
+    pub fn release(&mut self) {
+        if self.stage == Stage::Silent {
+            self.stage = Stage::Ending;
+        }
     }
 
     /// Whether the source ended without TLS' close_notify.
@@ -95,9 +130,14 @@ impl Flow {
     ) -> Poll<Result<(), Fault>> {
         let mut moved_bytes = 0;
         loop {
+            if self.stage == Stage::Moving || self.stage == Stage::Silent {
+                let Flow { weave, kept, .. } = self;
+                weave.speak(|bytes| kept.extend_from_slice(bytes));
+            }
             ready!(self.poll_kept(context, reader))?;
             match self.stage {
                 Stage::Moving => {}
+                Stage::Silent => return self.poll_flush(context, reader),
                 Stage::Ending => {
                     ready!(Pin::new(&mut *reader).poll_shutdown(context)).map_err(Fault::Reader)?;
                     self.stage = Stage::Ended;
@@ -109,7 +149,11 @@ impl Flow {
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            let mut buffer = ReadBuf::new(scratch);
+            // What was held of a frame's start goes in front of what follows it.
+            let Some((held, room)) = scratch.split_at_mut_checked(HEADER_BYTES_MAX) else {
+                return Poll::Pending;
+            };
+            let mut buffer = ReadBuf::new(room);
             match Pin::new(&mut *source).poll_read(context, &mut buffer) {
                 Poll::Pending => return self.poll_flush(context, reader),
                 Poll::Ready(Ok(())) => {}
@@ -120,31 +164,29 @@ impl Flow {
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(Fault::Source(error))),
             }
-            let bytes = buffer.filled();
-            if bytes.is_empty() {
-                self.stage = Stage::Ending;
+            let read_bytes = buffer.filled().len();
+            if read_bytes == 0 {
+                self.end(watch);
                 continue;
             }
-            moved_bytes += bytes.len();
-            self.look(bytes, watch);
-            self.pass(context, reader, bytes)?;
+            moved_bytes += read_bytes;
+            watch.taken(read_bytes);
+            let start = HEADER_BYTES_MAX - self.weave.resume(held);
+            let bytes = scratch.get(start..HEADER_BYTES_MAX + read_bytes).unwrap_or_default();
+            self.pass(context, reader, bytes, watch)?;
         }
     }
 
-    /// Reads the headers in what was taken from the source.
-    fn look(&mut self, bytes: &[u8], watch: &mut impl Watch) {
-        watch.taken(bytes.len());
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            match self.scanner.step(&mut rest) {
-                Step::Frame(frame) => watch.frame(frame, &self.scanner),
-                Step::More => break,
-                Step::Violation(violation) => {
-                    watch.violation(violation);
-                    break;
-                }
-            }
+    /// The source has ended. Who has not been told by a Close is told by one of the proxy's own, if it can be.
+    fn end(&mut self, watch: &mut impl Watch) {
+        self.weave.end();
+        if self.weave.may_close()
+            && let Some((code, frame)) = watch.farewell()
+        {
+            self.weave.say_close(code, &frame);
         }
+        let has_word = self.weave.can_speak() || self.weave.own_close().is_some();
+        self.stage = if has_word { Stage::Silent } else { Stage::Ending };
     }
 
     /// Writes straight from the scratch buffer, and keeps what the reader does not take.
@@ -152,19 +194,28 @@ impl Flow {
         &mut self,
         context: &mut Context<'_>,
         reader: &mut R,
-        mut bytes: &[u8],
+        bytes: &[u8],
+        watch: &mut impl Watch,
     ) -> Result<(), Fault> {
         self.unflushed = true;
-        while !bytes.is_empty() {
-            match poll_write(context, reader, bytes) {
-                Poll::Ready(count) => bytes = bytes.get(count?..).unwrap_or_default(),
-                Poll::Pending => {
-                    self.kept = Kept { bytes: bytes.to_vec(), passed: 0 };
-                    break;
+        let Flow { weave, kept, .. } = self;
+        let mut written = Ok(());
+        let taken = weave.take(bytes, watch, |mut bytes| {
+            while kept.is_empty() && written.is_ok() && !bytes.is_empty() {
+                match poll_write(context, reader, bytes) {
+                    Poll::Ready(Ok(count)) => bytes = bytes.get(count..).unwrap_or_default(),
+                    Poll::Ready(Err(fault)) => written = Err(fault),
+                    Poll::Pending => break,
                 }
             }
-        }
-        Ok(())
+            kept.extend_from_slice(bytes);
+        });
+        written.and(taken.map_err(Fault::Violation))
+    }
+
+    fn rest(&self) -> &[u8] {
+        let passed = usize::try_from(self.passed).unwrap_or(usize::MAX);
+        self.kept.get(passed..).unwrap_or_default()
     }
 
     fn poll_kept<R: AsyncWrite + Unpin>(
@@ -172,11 +223,12 @@ impl Flow {
         context: &mut Context<'_>,
         reader: &mut R,
     ) -> Poll<Result<(), Fault>> {
-        while let Some(bytes) = self.kept.rest() {
-            self.kept.passed += ready!(poll_write(context, reader, bytes))?;
+        while !self.rest().is_empty() {
+            let count = ready!(poll_write(context, reader, self.rest()))?;
+            self.passed += u32::try_from(count).unwrap_or(u32::MAX);
             self.unflushed = true;
         }
-        self.kept = Kept::default();
+        (self.kept, self.passed) = (Vec::new(), 0);
         Poll::Ready(Ok(()))
     }
 
@@ -205,14 +257,5 @@ fn poll_write<R: AsyncWrite + Unpin>(
     }
 }
 
-#[derive(Debug, Default)]
-struct Kept {
-    bytes: Vec<u8>,
-    passed: usize,
-}
-
-impl Kept {
-    fn rest(&self) -> Option<&[u8]> {
-        self.bytes.get(self.passed..).filter(|rest| !rest.is_empty())
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,9 @@
 
 pub mod clock;
 pub mod flow;
+pub mod goodbye;
+pub mod inject;
+pub mod parting;
 pub mod scratch;
 pub mod seldom;
 pub mod sessions;
@@ -26,6 +29,8 @@ pub struct Terms {
     pub idle_timeout: Duration,
     /// How long one direction may go on after the other ended.
     pub half_close_timeout: Duration,
+    /// How long a side may take to answer a Close of longhaul's own, and to come to the place where one fits.
+    pub close_timeout: Duration,
     /// What is done with its frames.
     pub inspect: Inspect,
     /// Where the tunnel counts.

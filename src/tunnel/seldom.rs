@@ -1,14 +1,17 @@
 //! What a tunnel's entry in the live table has only when there is something to tell: most tunnels have no control frame yet.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
+use super::goodbye::Goodbye;
 use crate::proto::scan::{Close, Kind};
 use crate::telemetry::labels::Direction;
 
-/// Made at the first control frame.
+/// Made at the first control frame, or with the first order.
 #[derive(Default)]
 pub struct Seldom {
     control: [Cells; 2],
+    goodbye: OnceLock<Goodbye>,
 }
 
 /// The control frames of one direction.
@@ -47,6 +50,16 @@ impl Seldom {
             }
             _ => {}
         }
+    }
+
+    /// Orders a goodbye; whether it is the first.
+    pub fn part(&self, goodbye: Goodbye) -> bool {
+        self.goodbye.set(goodbye).is_ok()
+    }
+
+    /// The goodbye that was ordered.
+    pub fn goodbye(&self) -> Option<&Goodbye> {
+        self.goodbye.get()
     }
 
     /// What came in one direction.

@@ -15,6 +15,7 @@ use http::Version;
 use tokio::time::Instant;
 
 use super::Terms;
+use super::goodbye::Goodbye;
 use super::seldom::{Control, Seldom};
 use crate::proto::peer::Address;
 use crate::proto::scan::{Close, Kind};
@@ -53,6 +54,8 @@ pub struct Session {
     active_ticks: AtomicU32,
     /// A [`Cut`], or 0.
     cut: AtomicU8,
+    /// There is a goodbye in `seldom`.
+    has_goodbye: AtomicBool,
     waker: AtomicWaker,
     /// Made when there is something to put there.
     seldom: ArcSwapOption<Seldom>,
@@ -120,6 +123,11 @@ impl Sessions {
         page
     }
 
+    /// The tunnel with this id.
+    pub fn get(&self, id: Id) -> Option<Arc<Session>> {
+        self.shard(id).get(&id).cloned()
+    }
+
     /// Tells every tunnel to end now, those that are still to come included.
     pub fn cut_all(&self) {
         self.cut.store(true, Ordering::SeqCst);
@@ -183,6 +191,7 @@ impl Session {
             moved: Default::default(),
             active_ticks: AtomicU32::new(0),
             cut: AtomicU8::new(0),
+            has_goodbye: AtomicBool::new(false),
             waker: AtomicWaker::new(),
             seldom: ArcSwapOption::empty(),
         }
@@ -240,6 +249,20 @@ impl Session {
     /// Control frames of the sender of `direction`.
     pub fn control(&self, direction: Direction) -> Control {
         self.seldom.load().as_ref().map(|seldom| seldom.control(direction)).unwrap_or_default()
+    }
+
+    /// Orders the tunnel to say goodbye, as [`goodbye`](super::goodbye) tells; whether nobody had ordered one before.
+    pub fn part(&self, goodbye: Goodbye) -> bool {
+        let is_first = self.seldom().part(goodbye);
+        self.has_goodbye.store(true, Ordering::Release);
+        self.waker.wake();
+        is_first
+    }
+
+    /// The goodbye that was ordered, if one was.
+    pub fn goodbye(&self) -> Option<Goodbye> {
+        let is_there = self.has_goodbye.load(Ordering::Acquire);
+        is_there.then(|| self.seldom.load().as_ref()?.goodbye().cloned()).flatten()
     }
 
     fn seldom(&self) -> Arc<Seldom> {

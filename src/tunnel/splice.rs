@@ -1,27 +1,31 @@
 //! The loop that joins two streams: both directions, the deadlines, and the name of the end.
 //!
-//! A reset travels as a reset: when one side's connection breaks, the other side's is reset too. An end travels as an
-//! end (FIN), and the other direction may go on for a while (`half_close_timeout`).
+//! When one side is gone without a Close, the other gets one that says so, if it stands between two frames; then it may
+//! answer, and then comes the end ([`parting`]). Else, and where nothing is known of frames, a reset travels as a
+//! reset, and an end as an end (FIN). After an end the other direction may go on for a while (`half_close_timeout`).
 
-use std::future::Future;
+mod ending;
+mod facts;
+
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::AsyncWrite;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::flow::{Fault, Flow};
+use super::parting::Parting;
 use super::sessions::{Cut, Registration, Session};
 use super::tap::Tap;
 use super::{Terms, scratch};
+use crate::config::Inspect;
 use crate::net::stream::Stream;
-use crate::outcome::{CloseCode, Closing, EndReason, Ending, Party};
-use crate::proto::frame::Violation;
+use crate::outcome::{EndReason, Ending, Party};
 use crate::proto::scan::Scanner;
+use crate::proto::weave::Weave;
 use crate::telemetry::labels::Direction;
 
-/// A tunnel at work. As a future it ends with the tunnel.
+/// A tunnel at work, until [`Splice::poll`] tells its ending.
 pub struct Splice {
     /// Gone once the tunnel has ended.
     streams: Option<Streams>,
@@ -35,6 +39,10 @@ pub struct Splice {
     timer: Pin<Box<Sleep>>,
     /// The timer was set, and the runtime must be told.
     timer_set: bool,
+    /// A side that was still there has got nothing that it could understand.
+    was_cut: bool,
+    /// The end has begun, and somebody is still to be heard.
+    parting: Option<Box<Parting>>,
     registration: Registration,
 }
 
@@ -57,11 +65,14 @@ impl Splice {
     /// Joins `client` and `backend`.
     pub fn new(client: Leg, backend: Leg, registration: Registration) -> Splice {
         let session = registration.session();
-        let tap = |direction| Tap::new(session, direction);
-        let up = Flow::new(client.scanner, client.early, &mut tap(Direction::ToBackend));
-        let down = Flow::new(backend.scanner, backend.early, &mut tap(Direction::ToClient));
+        let flow = |leg: &Leg, direction| {
+            let weave = Weave::new(leg.scanner.clone(), session.terms.inspect == Inspect::Strict);
+            Flow::new(weave, &leg.early, &mut Tap::new(session, direction))
+        };
+        let (up, client_keeps_rules) = flow(&client, Direction::ToBackend);
+        let (down, backend_keeps_rules) = flow(&backend, Direction::ToClient);
         let timer = Box::pin(sleep_until(session.opened() + session.terms.idle_timeout));
-        Splice {
+        let mut splice = Splice {
             streams: Some(Streams { client: client.stream, backend: backend.stream }),
             up,
             down,
@@ -69,8 +80,16 @@ impl Splice {
             ended: None,
             timer,
             timer_set: true,
+            was_cut: false,
+            parting: None,
             registration,
+        };
+        for (outcome, party) in [(client_keeps_rules, Party::Client), (backend_keeps_rules, Party::Backend)] {
+            if outcome.is_err() {
+                splice.end_for_violation(party);
+            }
         }
+        splice
     }
 
     /// The tunnel's entry in the live table.
@@ -83,62 +102,71 @@ impl Splice {
         &self.session().terms
     }
 
-    /// What became of the Close frames.
-    pub fn closing(&self) -> Closing {
-        let first = self.closer.and_then(|by| {
-            let flow = if by == Party::Client { &self.up } else { &self.down };
-            let close = flow.scanner().close()?;
-            Some((by, close.code.map_or(CloseCode::Empty, CloseCode::Number)))
-        });
-        let (by, code) = first.map_or((None, CloseCode::None), |(by, code)| (Some(by), code));
-        Closing { by, code, clean: self.closed_by_both() }
-    }
-
-    /// How the sender of `direction` broke the rules of frames, if it did.
-    pub fn violation(&self, direction: Direction) -> Option<Violation> {
-        let flow = if direction == Direction::ToBackend { &self.up } else { &self.down };
-        flow.scanner().violation()
-    }
-
-    /// When the backend ended the tunnel out of the blue, if it did: nobody had sent a Close frame, none could have passed
-    /// unseen, and the client's stream had not ended before.
-    pub fn backend_died(&self, ending: Ending) -> Option<Instant> {
-        let is_blind = self.up.scanner().is_blind() || self.down.scanner().is_blind();
-        if self.closer.is_some() || is_blind {
-            return None;
+    /// Goes on with the tunnel; ready when it has ended. `leaves` says whether longhaul or the backend is about to stop.
+    pub fn poll(&mut self, context: &mut Context<'_>, leaves: &dyn Fn() -> bool) -> Poll<Ending> {
+        let mut ending = self.poll_flows(context, leaves);
+        // The timer is asked when it may have something to say: when it was set, and when nothing else woke the task.
+        if ending.is_pending() && (self.timer_set || self.timer.is_elapsed()) {
+            self.timer_set = false;
+            self.session().listen(context.waker());
+            ending = self.poll_deadlines(context);
         }
-        match self.ended {
-            Some((Party::Client, _)) => None,
-            // However the client took it.
-            Some((_, at)) => Some(at),
-            None => (ending.by == Party::Backend).then(Instant::now),
+        if ending.is_pending() && self.parting.is_none() {
+            ending = self.poll_goodbye(context, leaves);
         }
-    }
-
-    fn poll_flows(&mut self, context: &mut Context<'_>) -> Poll<Ending> {
-        let Some(streams) = &mut self.streams else { return Poll::Pending };
-        let Streams { client, backend } = streams;
-        let session = self.registration.session();
-        let (up, down) = scratch::lend(|scratch| {
-            let mut tap = Tap::new(session, Direction::ToBackend);
-            let up = self.up.poll(context, client, backend, scratch, &mut tap);
-            let mut tap = Tap::new(session, Direction::ToClient);
-            let down = self.down.poll(context, backend, client, scratch, &mut tap);
-            (up, down)
-        });
-        self.note_order();
-        let is_read = self.up.is_passed_on() && !self.up.source_ended();
-        if !is_read
-            && let Some(streams) = &mut self.streams
-            && let Poll::Ready(error) = streams.client.poll_unread(context)
+        if ending.is_pending()
+            && let Some(cut) = self.session().cut()
         {
-            return Poll::Ready(self.broken(Fault::Source(error), Party::Client, Party::Backend));
+            let reason = match cut {
+                Cut::Drain => EndReason::DrainDeadline,
+                Cut::BackendDown => EndReason::BackendDown,
+                Cut::BackendRemoved => EndReason::BackendRemoved,
+            };
+            ending = Poll::Ready(Ending { by: Party::Proxy, reason });
         }
-        match (up, down) {
-            (Poll::Ready(Err(fault)), _) => Poll::Ready(self.broken(fault, Party::Client, Party::Backend)),
-            (_, Poll::Ready(Err(fault))) => Poll::Ready(self.broken(fault, Party::Backend, Party::Client)),
-            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(self.both_ended()),
-            _ => Poll::Pending,
+        if let Poll::Ready(ending) = &ending {
+            self.close(*ending, context);
+        }
+        ending
+    }
+
+    fn poll_flows(&mut self, context: &mut Context<'_>, leaves: &dyn Fn() -> bool) -> Poll<Ending> {
+        loop {
+            let Some(Streams { client, backend }) = &mut self.streams else { return Poll::Pending };
+            let session = self.registration.session();
+            let (up, down) = scratch::lend(|scratch| {
+                let is_open = |reader: &Flow| reader.weave().scanner().close().is_none();
+                let mut tap = Tap::new(session, Direction::ToBackend).telling(is_open(&self.down), leaves);
+                let up = self.up.poll(context, client, backend, scratch, &mut tap);
+                let mut tap = Tap::new(session, Direction::ToClient).telling(is_open(&self.up), leaves);
+                let down = self.down.poll(context, backend, client, scratch, &mut tap);
+                (up, down)
+            });
+            self.note_order();
+            let fault = match (up, down) {
+                (Poll::Ready(Err(fault)), _) => Some((fault, Party::Client)),
+                (_, Poll::Ready(Err(fault))) => Some((fault, Party::Backend)),
+                (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(self.both_ended()),
+                _ => self.poll_unread(context).map(|error| (Fault::Source(error), Party::Client)),
+            };
+            match fault {
+                Some((fault, source)) => {
+                    if let Some(ending) = self.broken(fault, source) {
+                        return Poll::Ready(ending);
+                    }
+                }
+                None if self.move_on() => {}
+                None => return self.parted(),
+            }
+        }
+    }
+
+    /// While the client is not read, what it sends must not be in the way of others.
+    fn poll_unread(&mut self, context: &mut Context<'_>) -> Option<io::Error> {
+        let is_read = self.up.is_passed_on() && !self.up.source_ended();
+        match self.streams.as_mut().filter(|_| !is_read)?.client.poll_unread(context) {
+            Poll::Ready(error) => Some(error),
+            Poll::Pending => None,
         }
     }
 
@@ -146,10 +174,14 @@ impl Splice {
     /// its bytes were looked at first.
     fn note_order(&mut self) {
         if self.closer.is_none() {
-            self.closer = match (self.up.scanner().close(), self.down.scanner().close()) {
-                (Some(_), _) => Some(Party::Client),
-                (None, Some(_)) => Some(Party::Backend),
-                (None, None) => None,
+            let closed = |flow: &Flow| flow.weave().scanner().close().is_some();
+            let told = |flow: &Flow| flow.weave().own_close().is_some();
+            self.closer = if closed(&self.up) {
+                Some(Party::Client)
+            } else if closed(&self.down) {
+                Some(Party::Backend)
+            } else {
+                (told(&self.up) || told(&self.down)).then_some(Party::Proxy)
             };
         }
         if self.ended.is_none() {
@@ -161,66 +193,58 @@ impl Splice {
             // The exact time, once: how young a tunnel died is compared with its opening.
             self.ended = ender.map(|party| (party, Instant::now()));
             if let Some((_, at)) = self.ended {
-                let nearer = (at + self.terms().half_close_timeout).min(self.timer.deadline());
-                self.timer.as_mut().reset(nearer);
-                self.timer_set = true;
+                let Terms { half_close_timeout, close_timeout, .. } = self.terms();
+                self.set_timer(at + *half_close_timeout.min(close_timeout));
             }
         }
     }
 
-    /// Whether each side has the other's Close frame.
-    fn closed_by_both(&self) -> bool {
-        let delivered = |flow: &Flow| flow.scanner().close().is_some() && flow.is_passed_on();
-        delivered(&self.up) && delivered(&self.down)
+    /// Sets the timer to a deadline that is nearer than what it is set to.
+    fn set_timer(&mut self, deadline: Instant) {
+        if deadline < self.timer.deadline() {
+            self.timer.as_mut().reset(deadline);
+        }
+        self.timer_set = true;
     }
 
-    fn both_ended(&self) -> Ending {
-        let ender = self.ended.map_or(Party::Proxy, |(party, _)| party);
-        let reason = if self.closed_by_both() {
-            EndReason::Closed
-        } else if self.up.truncated() || self.down.truncated() {
-            EndReason::Truncated
-        } else {
-            EndReason::Ended
-        };
-        Ending { by: self.closer.unwrap_or(ender), reason }
+    /// Lets ends follow that have waited for an answer, or for one that will not come. Whether there are any.
+    fn move_on(&mut self) -> bool {
+        let Splice { up, down, parting, .. } = self;
+        if let Some(parting) = parting {
+            parting.advance(up, down, self.registration.session().terms.close_timeout);
+        }
+        let has_answered = |flow: &Flow| flow.weave().scanner().close().is_some() || flow.source_ended();
+        let may_end =
+            |flow: &Flow, other: &Flow| flow.is_silent() && flow.is_passed_on() && has_answered(other);
+        let ends = (may_end(up, down), may_end(down, up));
+        if ends.0 {
+            up.release();
+        }
+        if ends.1 {
+            down.release();
+        }
+        ends.0 || ends.1
     }
 
-    /// A stream failed. After the Close frames of both sides it is only an untidy end.
-    fn broken(&mut self, fault: Fault, source: Party, reader: Party) -> Ending {
-        let (by, error) = match fault {
-            Fault::Source(error) => (source, error),
-            Fault::Reader(error) => (reader, error),
-        };
-        if self.closed_by_both() {
-            return Ending { by: self.closer.unwrap_or(by), reason: EndReason::Closed };
+    fn parted(&self) -> Poll<Ending> {
+        match &self.parting {
+            Some(parting) if parting.is_over(&self.up, &self.down) => Poll::Ready(parting.ending),
+            _ => Poll::Pending,
         }
-        if let Some(Streams { client, backend }) = self.streams.take() {
-            let other = if by == Party::Client { backend } else { client };
-            other.reset();
-        }
-        let reason = match error.kind() {
-            io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe => {
-                EndReason::Reset
+    }
+
+    /// Begins what was ordered.
+    fn poll_goodbye(&mut self, context: &mut Context<'_>, leaves: &dyn Fn() -> bool) -> Poll<Ending> {
+        let Some(goodbye) = self.session().goodbye() else { return Poll::Pending };
+        // The order has used up the waker.
+        self.session().listen(context.waker());
+        let (why, timeout) = (goodbye.why(), self.terms().close_timeout);
+        match Parting::by_goodbye(goodbye, &mut self.down, timeout) {
+            Some(parting) => {
+                self.begin(|_| parting);
+                self.poll_flows(context, leaves)
             }
-            io::ErrorKind::TimedOut | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
-                EndReason::Vanished
-            }
-            _ => EndReason::Broken,
-        };
-        Ending { by, reason }
-    }
-
-    /// Lets go of the streams. Where the proxy itself makes the end, each peer is still told (FIN, and close_notify over
-    /// TLS, RFC 8446 6.1), if its socket takes that at once. After a clean end the client may not have ended its side yet.
-    fn close(&mut self, ending: Ending, context: &mut Context<'_>) {
-        let Some(Streams { mut client, mut backend }) = self.streams.take() else { return };
-        if ending.by == Party::Proxy {
-            let _ = Pin::new(&mut client).poll_shutdown(context);
-            let _ = Pin::new(&mut backend).poll_shutdown(context);
-        }
-        if ending.reason == EndReason::Closed {
-            client.leave(self.terms().half_close_timeout);
+            None => Poll::Ready(Ending { by: Party::Proxy, reason: why.ending() }),
         }
     }
 
@@ -228,47 +252,47 @@ impl Splice {
     fn poll_deadlines(&mut self, context: &mut Context<'_>) -> Poll<Ending> {
         while self.timer.as_mut().poll(context).is_ready() {
             let now = Instant::now();
-            let idle = self.session().active() + self.terms().idle_timeout;
-            let half_close = self.ended.map(|(_, at)| at + self.terms().half_close_timeout);
-            let by = Party::Proxy;
-            if half_close.is_some_and(|deadline| deadline <= now) {
-                return Poll::Ready(Ending { by, reason: EndReason::HalfCloseTimeout });
-            }
-            if idle <= now {
-                return Poll::Ready(Ending { by, reason: EndReason::IdleTimeout });
-            }
-            let nearest = half_close.map_or(idle, |half_close| half_close.min(idle));
+            let nearest = match self.pass_deadlines(now, context) {
+                Ok(nearest) => nearest,
+                Err(ending) => return Poll::Ready(ending),
+            };
             self.timer.as_mut().reset(nearest);
         }
         Poll::Pending
     }
-}
 
-impl Future for Splice {
-    type Output = Ending;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Ending> {
-        let splice = self.get_mut();
-        let mut ending = splice.poll_flows(context);
-        // The timer is asked when it may have something to say: when it was set, and when nothing else woke the task.
-        if ending.is_pending() && (splice.timer_set || splice.timer.is_elapsed()) {
-            splice.timer_set = false;
-            splice.session().listen(context.waker());
-            ending = splice.poll_deadlines(context);
+    /// Does what is due at `now`; the next deadline, or the ending that this was.
+    fn pass_deadlines(&mut self, now: Instant, context: &mut Context<'_>) -> Result<Instant, Ending> {
+        let session = self.registration.session();
+        let (close_timeout, by) = (session.terms.close_timeout, Party::Proxy);
+        if let Some(parting) = &mut self.parting {
+            if parting.deadline <= now {
+                if !parting.overdue(&mut self.up, close_timeout) {
+                    return Err(parting.ending);
+                }
+                context.waker().wake_by_ref();
+            }
+            return Ok(parting.deadline);
         }
-        if ending.is_pending()
-            && let Some(cut) = splice.session().cut()
-        {
-            let reason = match cut {
-                Cut::Drain => EndReason::DrainDeadline,
-                Cut::BackendDown => EndReason::BackendDown,
-                Cut::BackendRemoved => EndReason::BackendRemoved,
-            };
-            ending = Poll::Ready(Ending { by: Party::Proxy, reason });
+        let mut nearest = session.active() + session.terms.idle_timeout;
+        if nearest <= now {
+            return Err(Ending { by, reason: EndReason::IdleTimeout });
         }
-        if let Poll::Ready(ending) = &ending {
-            splice.close(*ending, context);
+        if let Some((_, at)) = self.ended {
+            let half_close = at + session.terms.half_close_timeout;
+            if half_close <= now {
+                return Err(Ending { by, reason: EndReason::HalfCloseTimeout });
+            }
+            nearest = nearest.min(half_close);
+            let answer = at + close_timeout;
+            if answer > now {
+                nearest = nearest.min(answer);
+            } else if self.up.is_silent() || self.down.is_silent() {
+                self.up.release();
+                self.down.release();
+                context.waker().wake_by_ref();
+            }
         }
-        ending
+        Ok(nearest)
     }
 }

@@ -2,33 +2,33 @@
 //! the live table, while it lives. Nothing here takes memory or a lock for a message.
 
 use super::clock;
+use super::inject::{self, code};
 use super::sessions::Session;
 use crate::proto::frame::Violation;
 use crate::proto::scan::{Frame, Scanner};
+use crate::proto::weave::Watch;
 use crate::telemetry::labels::Direction;
 use crate::telemetry::metrics::DirectionMetrics;
-
-/// Who is told of what passes in one direction.
-pub trait Watch {
-    /// Bytes were taken from the source.
-    fn taken(&mut self, bytes: usize);
-    /// The last byte of a frame was among them. `scanner` has just passed it.
-    fn frame(&mut self, frame: Frame, scanner: &Scanner);
-    /// Nothing more will be seen of frames: the source broke their rules.
-    fn violation(&mut self, violation: Violation);
-}
 
 /// The watch of a tunnel.
 pub struct Tap<'t> {
     session: &'t Session,
     direction: Direction,
     metrics: &'t DirectionMetrics,
+    /// Whether the reader is told when the source is gone, and then why.
+    leaves: Option<&'t dyn Fn() -> bool>,
 }
 
 impl<'t> Tap<'t> {
     /// For one direction of the tunnel that `session` is the entry of.
     pub fn new(session: &'t Session, direction: Direction) -> Tap<'t> {
-        Tap { session, direction, metrics: session.terms.metrics.direction(direction) }
+        Tap { session, direction, metrics: session.terms.metrics.direction(direction), leaves: None }
+    }
+
+    /// The reader has not closed: it is told when the source is gone. `leaves` says whether that is because longhaul or the
+    /// backend stops.
+    pub fn telling(self, is_open: bool, leaves: &'t dyn Fn() -> bool) -> Tap<'t> {
+        Tap { leaves: is_open.then_some(leaves), ..self }
     }
 }
 
@@ -47,5 +47,10 @@ impl Watch for Tap<'_> {
 
     fn violation(&mut self, violation: Violation) {
         self.session.terms.metrics.violation(self.direction, violation);
+    }
+
+    fn farewell(&mut self) -> Option<(u16, Vec<u8>)> {
+        let code = if (self.leaves?)() { code::SERVICE_RESTART } else { code::INTERNAL_ERROR };
+        Some((code, inject::close(self.direction, code, "")))
     }
 }

@@ -189,6 +189,11 @@ impl Backend {
         self.leaving.load(Relaxed)
     }
 
+    /// Whether it is to be there for longer: named, and active.
+    pub fn is_staying(&self) -> bool {
+        !self.is_leaving() && self.standing.state() == State::Active
+    }
+
     /// Says whether discovery has ceased to name it.
     pub fn set_leaving(&self, leaving: bool) {
         self.leaving.store(leaving, Relaxed);

@@ -1,4 +1,4 @@
-//! How tunnels end: who ended them, in what way, and that each end reaches the other side as what it is.
+//! How tunnels end: who ended them, in what way, and that through a pipe each end reaches the other side as what it is.
 
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
@@ -11,6 +11,9 @@ use tokio::net::TcpStream;
 use crate::kit::{Backend, Calls, Client, Message, Pki, Proxy, WebSocket, plain, secure, within};
 
 type Ends = (WebSocket<Client>, WebSocket<TcpStream>);
+
+/// Nothing is known of frames, so nothing is told by a Close.
+const PIPE: &str = "inspect = \"off\"\n";
 
 struct Stage {
     proxy: Proxy,
@@ -80,7 +83,7 @@ async fn a_closing_handshake_is_a_clean_end_by_whoever_began_it() {
 
 #[tokio::test]
 async fn an_end_without_a_close_frame_is_told_from_a_clean_one() {
-    let mut stage = Stage::set("").await;
+    let mut stage = Stage::set(PIPE).await;
     for (count, tls) in [(1, false), (3, true)] {
         let (mut client, mut backend) = stage.tunnel(tls).await;
         client.stream.shutdown().await.expect("a live stream");
@@ -102,7 +105,7 @@ async fn an_end_without_a_close_frame_is_told_from_a_clean_one() {
 /// TLS tells an end from a cut (RFC 8446 6.1).
 #[tokio::test]
 async fn a_tls_client_that_goes_without_a_word_is_truncated() {
-    let mut stage = Stage::set("").await;
+    let mut stage = Stage::set(PIPE).await;
     let (client, mut backend) = stage.tunnel(true).await;
     rustix::net::shutdown(client.stream.tcp(), rustix::net::Shutdown::Write).expect("a live socket");
     assert_eq!(within("the end", backend.try_receive()).await, None);
@@ -112,7 +115,7 @@ async fn a_tls_client_that_goes_without_a_word_is_truncated() {
 
 #[tokio::test]
 async fn after_one_side_has_ended_the_other_may_go_on() {
-    let mut stage = Stage::set("").await;
+    let mut stage = Stage::set(PIPE).await;
     for tls in [false, true] {
         let (mut client, mut backend) = stage.tunnel(tls).await;
         client.send(&Message::text("my last")).await;
@@ -140,7 +143,7 @@ async fn after_one_side_has_ended_the_other_may_go_on() {
 
 #[tokio::test]
 async fn but_not_for_longer_than_half_close_timeout() {
-    let mut stage = Stage::set("half_close_timeout = \"300ms\"\n").await;
+    let mut stage = Stage::set(&format!("{PIPE}half_close_timeout = \"300ms\"\n")).await;
     for (count, (tls, client_first)) in
         [(false, true), (false, false), (true, true), (true, false)].into_iter().enumerate()
     {
@@ -173,7 +176,7 @@ fn reset(socket: impl std::os::fd::AsFd) {
 
 #[tokio::test]
 async fn a_reset_arrives_as_a_reset() {
-    let mut stage = Stage::set("").await;
+    let mut stage = Stage::set(PIPE).await;
     for (count, tls) in [(1, false), (3, true)] {
         let (client, mut backend) = stage.tunnel(tls).await;
         reset(client.stream.tcp());

@@ -21,9 +21,19 @@ const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /// A proxy with a listener `secure` that has these further keys in its TLS, before one backend.
 async fn proxy(backend: &Backend, keys: &str) -> (Proxy, Pki) {
+    proxy_with(&plain(&[backend.address]), keys).await
+}
+
+/// The same, and nothing is known of frames.
+async fn pipe(backend: &Backend, keys: &str) -> (Proxy, Pki) {
+    let route = "name = \"all\"\ninspect = \"off\"\npool";
+    proxy_with(&plain(&[backend.address]).replace("name = \"all\"\npool", route), keys).await
+}
+
+async fn proxy_with(config: &str, keys: &str) -> (Proxy, Pki) {
     let pki = Pki::new();
     let certificate = pki.issue(&["chat.example.com"]);
-    let config = plain(&[backend.address]) + &secure(&[&certificate]) + keys;
+    let config = config.to_string() + &secure(&[&certificate]) + keys;
     (Proxy::start(&config).await, pki)
 }
 

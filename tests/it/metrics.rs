@@ -61,6 +61,20 @@ async fn every_family_of_the_table_appears_as_declared() {
     wrong.send_raw(&[0x83, 0x80, 0, 0, 0, 0]).await;
     let _ = wrong.stream.shutdown().await;
     drop(wrong);
+    // What the backend says behind a goodbye is thrown away.
+    let client = Client::connect_tls(proxy.address("tls"), &pki, "example.com").await;
+    let (mut parting, _) = client.open("/ws", "example.com", "").await;
+    assert_eq!(parting.receive_text().await, "one");
+    let (_, table) = proxy.admin("GET", "/api/v1/tunnels").await;
+    let newest =
+        table["tunnels"].as_array().and_then(|tunnels| tunnels.last()).expect("a tunnel")["id"].clone();
+    let order = format!("/api/v1/tunnels/close?id={}", newest.as_str().expect("an id"));
+    assert_eq!(proxy.admin("POST", &order).await.0, 200);
+    assert_eq!(parting.receive().await, Message::close(1001, ""));
+    parting.send(&Message::text("thrown away")).await;
+    parting.send(&Message::close(1001, "")).await;
+    assert_eq!(within("the end", parting.try_receive()).await, None);
+    drop(parting);
     for listener in ["plain", "tls"] {
         proxy.wait_metric(&format!("longhaul_connections_active{{listener=\"{listener}\"}}"), 0.0).await;
     }

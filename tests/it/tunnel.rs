@@ -195,9 +195,7 @@ async fn what_cannot_be_read_passes_uncounted() {
             within("a frame", backend.stream.read_exact(&mut arrived)).await.expect("a live stream");
             assert_eq!(&arrived, frame);
         }
-        drop(client);
-        assert_eq!(within("the end", backend.try_receive()).await, None);
-        drop(backend);
+        drop((client, backend));
         counted += messages;
         proxy.wait_metric("longhaul_tunnels_active{route=\"all\"}", 0.0).await;
         assert_eq!(proxy.metric(&moved("messages", "to_backend")).await, counted, "{extensions}{frames:?}");

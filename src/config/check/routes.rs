@@ -55,6 +55,7 @@ pub fn routes(
             handshake_rate: handshake_rate?,
             idle_timeout: words.idle_timeout.or(defaults::IDLE_TIMEOUT)?,
             half_close_timeout: words.half_close_timeout.or(defaults::HALF_CLOSE_TIMEOUT)?,
+            close_timeout: words.close_timeout.or(defaults::CLOSE_TIMEOUT)?,
             inspect: words.inspect.or(defaults::INSPECT)?,
             body_bytes_max: words.body_bytes_max.optional()?.map(|size| size.value.0),
         })

@@ -14,6 +14,7 @@ use longhaul::config::{BackendAddress, Balance, Hash, HashKey, Inspect, State};
 use longhaul::proto::frame::{Header, Opcode, Violation};
 use longhaul::proto::peer::Peer;
 use longhaul::proto::scan::{Frame, Scanner, Side};
+use longhaul::proto::weave::{Watch, Weave};
 use longhaul::telemetry::Metrics;
 use longhaul::telemetry::access::Id;
 use longhaul::telemetry::cells::enter_worker;
@@ -22,7 +23,7 @@ use longhaul::tunnel::Terms;
 use longhaul::tunnel::flow::Flow;
 use longhaul::tunnel::scratch::SCRATCH_BYTES;
 use longhaul::tunnel::sessions::Session;
-use longhaul::tunnel::tap::{Tap, Watch};
+use longhaul::tunnel::tap::Tap;
 use longhaul::upstream::backend::{Backend, Health};
 use longhaul::upstream::members::{Member, Members, Tried, Wish};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -147,7 +148,7 @@ fn flow(name: &str, scanner: Scanner) {
     let mut context = Context::from_waker(Waker::noop());
     let mut source = Source { frame: Message::binary(vec![7; 125]).frame(true), armed: false };
     let mut moved = Moved(0);
-    let mut flow = Flow::new(scanner, Vec::new(), &mut moved);
+    let (mut flow, _) = Flow::new(Weave::new(scanner, false), &[], &mut moved);
     let mut scratch = vec![0; SCRATCH_BYTES];
     measure(name, |_| {
         source.armed = true;
@@ -178,6 +179,7 @@ fn tunnel(name: &str, scanner: Scanner) {
         route: Arc::from("chat"),
         idle_timeout: Duration::from_secs(60),
         half_close_timeout: Duration::from_secs(60),
+        close_timeout: Duration::from_secs(5),
         inspect: Inspect::Observe,
         metrics: Metrics::new(1).route("chat"),
     };
@@ -185,7 +187,8 @@ fn tunnel(name: &str, scanner: Scanner) {
     let session =
         Session::new(Id::next(), client, Arc::new(terms), Arc::from("backend"), None, Version::HTTP_11);
     enter_worker(0);
-    let mut flow = Flow::new(scanner, Vec::new(), &mut Tap::new(&session, Direction::ToBackend));
+    let weave = Weave::new(scanner, false);
+    let (mut flow, _) = Flow::new(weave, &[], &mut Tap::new(&session, Direction::ToBackend));
     let mut scratch = vec![0; SCRATCH_BYTES];
     measure(name, |_| {
         source.armed = true;

@@ -7,11 +7,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, request, response};
 
-use super::proto::frame::{Header, unmask};
+use super::proto::frame::{Header, Violation, unmask};
 use super::proto::handshake::{read_extended_offer, read_offer, write_connected, write_switching};
 use super::proto::http2::frames::{Told, Walk};
 use super::proto::peer::{Connection, Peer};
 use super::proto::scan::{Frame, Scanner, Side, Step};
+use super::proto::weave::{Watch, Weave};
 use super::proto::{
     authority, cookie, forwarded, hop, http2, list, origin, persistence, prefix, proxy_header, query,
 };
@@ -23,6 +24,7 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const TARGETS: &[Target] = &[
     ("frame", frame),
     ("scan", scan),
+    ("weave", weave),
     ("offer", offer),
     ("extended_offer", extended_offer),
     ("answer", answer),
@@ -80,6 +82,78 @@ pub fn scan(bytes: &[u8]) {
         left -= 1;
     }
     assert!(at <= bytes.len() && (!whole.at_boundary() || at == bytes.len()));
+}
+
+/// What the proxy adds stands between two frames, in its order, and nothing behind its Close; what passes is the source's.
+pub fn weave(bytes: &[u8]) {
+    const PING: &[u8] = &[0x89, 0x03, b'o', b'w', b'n'];
+    const CLOSE: &[u8] = &[0x88, 0x02, 0x03, 0xf3];
+    let Some(([choice, step, ping_at, close_at], bytes)) = bytes.split_first_chunk() else { return };
+    let side = if choice & 1 == 0 { Side::Client } else { Side::Backend };
+    let is_strict = choice & 2 == 0;
+    let mut weave = Weave::new(Scanner::new(side, choice & 4 == 0), is_strict);
+    weave.await_answer((choice & 8 == 0).then_some(*b"12345678"));
+    // Pieces as the reader gets them, and what it was told.
+    let (mut passed, mut own) = (Vec::new(), 0);
+    let mut room = [0; 14];
+    let mut is_over = false;
+    for (number, piece) in bytes.chunks(usize::from(*step).max(1)).enumerate() {
+        if number == usize::from(*ping_at) {
+            weave.say(PING);
+        }
+        if number == usize::from(*close_at) {
+            weave.say_close(1011, CLOSE);
+        }
+        let mut pass = |bytes: &[u8]| passed.push(bytes.to_vec());
+        weave.speak(&mut pass);
+        let start = room.len() - weave.resume(&mut room);
+        let whole = [&room[start..], piece].concat();
+        is_over |= weave.take(&whole, &mut Nobody, &mut pass).is_err();
+        assert!(!is_over || is_strict);
+    }
+    let said = passed.concat();
+    let mut source = bytes;
+    let mut rest = &*said;
+    let mut place = Scanner::new(side, choice & 4 == 0);
+    while !rest.is_empty() {
+        let is_own = [PING, CLOSE].iter().find(|frame| rest.starts_with(frame) && !source.starts_with(frame));
+        if let Some(frame) = is_own.filter(|_| own < 2) {
+            assert!(place.at_boundary() && place.close().is_none(), "{said:x?}");
+            assert!(**frame != *CLOSE || rest == CLOSE, "something follows the Close");
+            (rest, own) = (&rest[frame.len()..], own + 1);
+            continue;
+        }
+        // What does not pass is an answer to the proxy's own Ping.
+        let answer = Header::read(source).ok().flatten().filter(|_| place.at_boundary());
+        if let Some((header, header_bytes)) = answer
+            && choice & 8 == 0
+            && header.length == 8
+            && let Some(payload) = source.get(header_bytes..header_bytes + 8)
+            && !rest.starts_with(&source[..header_bytes + 8])
+        {
+            let mut payload = payload.to_vec();
+            unmask(&mut payload, header.mask.unwrap_or_default(), 0);
+            assert_eq!(payload, b"12345678");
+            place.feed(&source[..header_bytes + 8]);
+            source = &source[header_bytes + 8..];
+            continue;
+        }
+        assert_eq!(rest.first(), source.first(), "{said:x?} of {bytes:x?}");
+        place.feed(&rest[..1]);
+        (rest, source) = (&rest[1..], &source[1..]);
+    }
+    assert!(weave.own_close().is_none() || said.ends_with(CLOSE));
+}
+
+/// Is told of everything, and forgets it.
+struct Nobody;
+
+impl Watch for Nobody {
+    fn taken(&mut self, _: usize) {}
+
+    fn frame(&mut self, _: Frame, _: &Scanner) {}
+
+    fn violation(&mut self, _: Violation) {}
 }
 
 /// What a scanner says of a piece.

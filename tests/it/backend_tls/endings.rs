@@ -11,6 +11,9 @@ use crate::kit::{
     Backend, Calls, Client, Message, Pki, Proxy, Secure, Tls, WebSocket, plain, pool_tls, secure, within,
 };
 
+/// Nothing is known of frames, so nothing is told by a Close.
+const PIPE: &str = "inspect = \"off\"\n";
+
 struct Stage {
     proxy: Proxy,
     calls: Calls<Secure>,
@@ -62,7 +65,7 @@ async fn a_closing_handshake_is_a_clean_end_by_whoever_began_it() {
 /// The end of one direction is announced by close_notify (RFC 8446 6.1), and the other goes on.
 #[tokio::test]
 async fn after_one_side_has_ended_the_other_may_go_on() {
-    let mut stage = Stage::set("").await;
+    let mut stage = Stage::set(PIPE).await;
     for (tls, count) in [(false, 1.0), (true, 2.0)] {
         let (mut client, mut backend) = stage.tunnel(tls).await;
         client.send(&Message::text("my last")).await;
@@ -95,7 +98,7 @@ async fn after_one_side_has_ended_the_other_may_go_on() {
 
 #[tokio::test]
 async fn a_backend_that_goes_without_a_word_is_truncated() {
-    let mut stage = Stage::set("").await;
+    let mut stage = Stage::set(PIPE).await;
     let (mut client, backend) = stage.tunnel(false).await;
     let socket = backend.stream.get_ref().0;
     rustix::net::shutdown(socket, rustix::net::Shutdown::Write).expect("a live socket");
@@ -106,7 +109,7 @@ async fn a_backend_that_goes_without_a_word_is_truncated() {
 
 #[tokio::test]
 async fn a_reset_arrives_as_a_reset() {
-    let mut stage = Stage::set("").await;
+    let mut stage = Stage::set(PIPE).await;
     for (tls, count) in [(false, 1.0), (true, 2.0)] {
         let (client, mut backend) = stage.tunnel(tls).await;
         SockRef::from(client.stream.tcp()).set_linger(Some(Duration::ZERO)).expect("a live socket");

@@ -15,7 +15,8 @@ use crate::kit::{ACCEPT, Backend, Call, Proxy, connect_errors, handshake, plain,
 /// A pool of these backends, that ejects as these keys say, for an hour.
 fn config(backends: &[SocketAddr], keys: &str) -> String {
     let ejection = format!("ejection = {{ time = \"1h\", time_max = \"1h\", {keys} }}\n");
-    plain(backends) + "balance = \"round-robin\"\n" + &ejection
+    let route = "name = \"all\"\nclose_timeout = \"100ms\"\npool";
+    plain(backends).replace("name = \"all\"\npool", route) + "balance = \"round-robin\"\n" + &ejection
 }
 
 /// Whether a backend is ejected.

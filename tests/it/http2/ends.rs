@@ -16,10 +16,10 @@ use crate::kit::frames::{
 use crate::kit::{Backend, Message, Pki, Proxy, WebSocket, plain, secure, within};
 
 /// A proxy with WebSockets over HTTP/2 that gives a client so long to end its side.
-async fn patient(backend: &Backend, patience: &str) -> (Proxy, Pki) {
+async fn patient(backend: &Backend, patience: &str, inspect: &str) -> (Proxy, Pki) {
     let pki = Pki::new();
     let certificate = pki.issue(&["chat.example.com"]);
-    let route = format!("name = \"all\"\nhalf_close_timeout = \"{patience}\"\npool");
+    let route = format!("name = \"all\"\nhalf_close_timeout = \"{patience}\"\ninspect = \"{inspect}\"\npool");
     let config = plain(&[backend.address]).replace("name = \"all\"\npool", &route);
     let proxy = Proxy::start(&(config + &secure(&[&certificate]) + "extended_connect = true\n")).await;
     (proxy, pki)
@@ -34,7 +34,7 @@ fn reset(backend: WebSocket<TcpStream>) {
 async fn after_the_close_frames_the_clients_end_is_awaited_and_only_so_long() {
     let (backend, mut calls) = Backend::by_hand().await;
     for (patience, client_ends) in [("20s", true), ("300ms", false)] {
-        let (proxy, pki) = patient(&backend, patience).await;
+        let (proxy, pki) = patient(&backend, patience, "observe").await;
         let mut client = connect(&proxy, &pki).await;
         let ((mut ours, _), mut theirs) =
             tokio::join!(client.open("/ws", &[]), async { calls.next().await.accept("").await });
@@ -64,7 +64,7 @@ async fn after_the_close_frames_the_clients_end_is_awaited_and_only_so_long() {
 #[tokio::test]
 async fn a_side_that_does_not_follow_the_others_end_is_cut() {
     let (backend, mut calls) = Backend::by_hand().await;
-    let (proxy, pki) = patient(&backend, "300ms").await;
+    let (proxy, pki) = patient(&backend, "300ms", "off").await;
     let mut client = connect(&proxy, &pki).await;
     let ((mut ours, _), mut theirs) =
         tokio::join!(client.open("/ws", &[]), async { calls.next().await.accept("").await });
@@ -82,7 +82,7 @@ async fn a_side_that_does_not_follow_the_others_end_is_cut() {
 #[tokio::test]
 async fn an_end_that_comes_with_the_handshake_is_an_end() {
     let (backend, mut calls) = Backend::by_hand().await;
-    let (proxy, pki) = patient(&backend, "20s").await;
+    let (proxy, pki) = patient(&backend, "20s", "off").await;
     let mut client = raw(&proxy, &pki).await;
     client.send(HEADERS, END_STREAM | END_HEADERS, 1, &block(&CONNECT)).await;
     let mut theirs = calls.next().await.accept("").await;
@@ -108,7 +108,7 @@ async fn an_end_that_comes_with_the_handshake_is_an_end() {
 #[tokio::test]
 async fn what_comes_before_the_200_waits_for_it() {
     let (backend, mut calls) = Backend::by_hand().await;
-    let (proxy, pki) = patient(&backend, "20s").await;
+    let (proxy, pki) = patient(&backend, "20s", "off").await;
     let mut client = raw(&proxy, &pki).await;
     let early = Message::text("early").frame(true);
     for (stream, accepts) in [(1, true), (3, false)] {

@@ -7,7 +7,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
 
-use super::{OK, connect, proxy};
+use super::{OK, connect, pipe, proxy};
 use crate::kit::{Backend, Message, Proxy, Reply, within};
 
 const ON: &str = "extended_connect = true\n";
@@ -153,7 +153,7 @@ async fn by_default_it_is_not_offered() {
 #[tokio::test]
 async fn an_end_is_an_end_and_the_other_direction_goes_on() {
     let (backend, mut calls) = Backend::by_hand().await;
-    let (proxy, pki) = proxy(&backend, ON).await;
+    let (proxy, pki) = pipe(&backend, ON).await;
     let mut client = connect(&proxy, &pki).await;
     let ((mut ours, _), mut theirs) =
         tokio::join!(client.open("/ws", &[]), async { calls.next().await.accept("").await });
@@ -183,7 +183,7 @@ async fn an_end_is_an_end_and_the_other_direction_goes_on() {
 #[tokio::test]
 async fn a_reset_is_a_reset_both_ways() {
     let (backend, mut calls) = Backend::by_hand().await;
-    let (proxy, pki) = proxy(&backend, ON).await;
+    let (proxy, pki) = pipe(&backend, ON).await;
     let mut client = connect(&proxy, &pki).await;
     for half_closed in [false, true] {
         let ((mut ours, _), mut theirs) =

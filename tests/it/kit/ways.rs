@@ -39,7 +39,8 @@ pub struct Stage {
     pki: Pki,
     /// Connections whose streams are tunnels.
     connections: Vec<Http2>,
-    _backend: Backend,
+    /// The backend.
+    pub backend: Backend,
 }
 
 impl Stage {
@@ -56,7 +57,7 @@ impl Stage {
         let config = plain(&[backend.address]).replace("name = \"all\"\npool", &route);
         let config = format!("{first}{config}{}extended_connect = true\n", secure(&[&certificate]));
         let proxy = Proxy::start(&config).await;
-        Stage { proxy, calls, pki, connections: Vec::new(), _backend: backend }
+        Stage { proxy, calls, pki, connections: Vec::new(), backend }
     }
 
     /// Opens a tunnel; either end agrees on these further lines of its head.

@@ -1,0 +1,275 @@
+//! One direction of a tunnel as its reader sees it: what the source sends, and between its frames what the proxy adds
+//! (RFC 6455 5.4, 5.5).
+//!
+//! A frame of the proxy's own goes in where one frame has ended and the next has not begun, wherever that is within the
+//! bytes that were read: they are split there. Behind a Close nothing passes, whoever sent it. What may have to be kept
+//! back (the frame that breaks a rule, the answer to the proxy's own Ping) is not passed on before it is whole enough to be
+//! judged: at most [`HEADER_BYTES_MAX`] bytes of it are held.
+
+use super::frame::{HEADER_BYTES_MAX, Violation};
+use super::scan::{Frame, Kind, Scanner, Step};
+
+/// Payload of a Ping of the proxy's own: with its header and its mask an answer is held whole.
+pub const TOKEN_BYTES: usize = 8;
+
+/// Who is told of what passes in one direction.
+pub trait Watch {
+    /// Bytes were taken from the source.
+    fn taken(&mut self, bytes: usize);
+    /// The last byte of a frame was among them. `scanner` has just passed it.
+    fn frame(&mut self, frame: Frame, scanner: &Scanner);
+    /// Nothing more will be seen of frames: the source broke their rules.
+    fn violation(&mut self, violation: Violation);
+    /// The source has ended between two frames, and without a Close: what the reader is told, and the code of it.
+    fn farewell(&mut self) -> Option<(u16, Vec<u8>)> {
+        None
+    }
+}
+
+/// One direction.
+#[derive(Debug)]
+pub struct Weave {
+    scanner: Scanner,
+    /// There from the moment on when anything is to be added or kept back.
+    aside: Option<Box<Aside>>,
+}
+
+#[derive(Debug, Default)]
+struct Aside {
+    /// A violation ends the direction; nothing of the frame that commits it passes.
+    strict: bool,
+    /// It has.
+    is_cut_off: bool,
+    /// Frames that wait for their place.
+    waiting: Vec<u8>,
+    /// The code of the Close that is the last of them.
+    closing: Option<u16>,
+    /// The code of the Close that has gone in.
+    closed: Option<u16>,
+    /// The start of a frame, none of which has passed.
+    tail: [u8; HEADER_BYTES_MAX],
+    tail_bytes: usize,
+    /// What the Pong says that answers the proxy's own Ping.
+    awaited: Option<[u8; TOKEN_BYTES]>,
+    /// Bytes of the source that did not pass.
+    discarded: u64,
+}
+
+impl Weave {
+    /// A direction that `scanner` watches. If `strict`, a violation ends it.
+    pub fn new(scanner: Scanner, strict: bool) -> Weave {
+        let aside = strict.then(|| Box::new(Aside { strict, ..Aside::default() }));
+        Weave { scanner, aside }
+    }
+
+    /// What has been seen of the source's frames.
+    pub fn scanner(&self) -> &Scanner {
+        &self.scanner
+    }
+
+    /// Adds a control frame at the next boundary, unless a Close is to be there.
+    pub fn say(&mut self, frame: &[u8]) {
+        let aside = self.aside.get_or_insert_default();
+        if aside.closing.is_none() && aside.closed.is_none() {
+            aside.waiting.extend_from_slice(frame);
+        }
+    }
+
+    /// Adds a Close at the next boundary, behind which nothing passes; the first one counts.
+    pub fn say_close(&mut self, code: u16, frame: &[u8]) {
+        self.say(frame);
+        let aside = self.aside.get_or_insert_default();
+        if aside.closed.is_none() {
+            aside.closing.get_or_insert(code);
+        }
+    }
+
+    /// Whether something waits for its place and may still find it.
+    pub fn owes(&self) -> bool {
+        let waits =
+            |aside: &Aside| !aside.waiting.is_empty() && (aside.is_cut_off || !self.scanner.is_blind());
+        self.scanner.close().is_none() && self.aside.as_deref().is_some_and(waits)
+    }
+
+    /// Whether what waits can go in now.
+    pub fn can_speak(&self) -> bool {
+        self.owes() && self.is_between()
+    }
+
+    /// Whether a violation has ended the direction.
+    pub fn is_cut_off(&self) -> bool {
+        self.aside.as_deref().is_some_and(|aside| aside.is_cut_off)
+    }
+
+    /// Whether the reader may be told, here and now, that nothing will follow.
+    pub fn may_close(&self) -> bool {
+        let is_closing = |aside: &Aside| aside.closing.or(aside.closed).is_some();
+        self.is_between() && self.scanner.close().is_none() && !self.aside.as_deref().is_some_and(is_closing)
+    }
+
+    /// The code of the proxy's own Close, when that has gone in.
+    pub fn own_close(&self) -> Option<u16> {
+        self.aside.as_deref()?.closed
+    }
+
+    /// Bytes of the source that did not pass.
+    pub fn discarded(&self) -> u64 {
+        self.aside.as_deref().map_or(0, |aside| aside.discarded)
+    }
+
+    /// The answer to a Ping with this payload, which comes from the source, is kept back from now on; `None` ends that.
+    pub fn await_answer(&mut self, token: Option<[u8; TOKEN_BYTES]>) {
+        if token.is_some() || self.aside.is_some() {
+            self.aside.get_or_insert_default().awaited = token;
+        }
+    }
+
+    /// Whether such an answer is still awaited.
+    pub fn awaits_answer(&self) -> bool {
+        self.aside.as_deref().is_some_and(|aside| aside.awaited.is_some())
+    }
+
+    /// Writes what is held to the end of `room`, and forgets it: the next bytes for [`Weave::take`] are those and what
+    /// follows them. How many they are.
+    pub fn resume(&mut self, room: &mut [u8]) -> usize {
+        let Some(aside) = self.aside.as_deref_mut().filter(|aside| aside.tail_bytes > 0) else { return 0 };
+        let tail = aside.tail.get(..aside.tail_bytes).unwrap_or_default();
+        let Some(start) = room.len().checked_sub(tail.len()) else { return 0 };
+        for (place, byte) in room.iter_mut().skip(start).zip(tail) {
+            *place = *byte;
+        }
+        std::mem::take(&mut aside.tail_bytes)
+    }
+
+    /// Takes the next bytes of the source and gives those that pass to `pass`, in order, what the proxy adds between them.
+    ///
+    /// # Errors
+    /// A violation, where the direction is strict: what came before its frame has passed, and nothing else ever will.
+    #[inline]
+    pub fn take(
+        &mut self,
+        bytes: &[u8],
+        watch: &mut impl Watch,
+        mut pass: impl FnMut(&[u8]),
+    ) -> Result<(), Violation> {
+        let Weave { scanner, aside } = self;
+        let Some(aside) = aside.as_deref_mut() else {
+            look(scanner, bytes, watch);
+            pass(bytes);
+            return Ok(());
+        };
+        let mut begun = scanner.at_boundary().then_some(0);
+        let (mut passed, mut end, mut rest) = (0, bytes.len(), bytes);
+        let mut outcome = Ok(());
+        while !rest.is_empty() {
+            match scanner.step(&mut rest) {
+                Step::Frame(frame) => {
+                    let here = bytes.len() - rest.len();
+                    match begun.filter(|_| aside.is_answer(frame, scanner)) {
+                        Some(start) => {
+                            aside.pass(bytes.get(passed..start), &mut pass);
+                            (passed, aside.awaited) = (here, None);
+                        }
+                        None => watch.frame(frame, scanner),
+                    }
+                    if !aside.waiting.is_empty() && scanner.close().is_none() {
+                        aside.pass(bytes.get(passed..here), &mut pass);
+                        passed = here;
+                        aside.speak(&mut pass);
+                    }
+                    begun = Some(here);
+                }
+                Step::More => {
+                    if let Some(start) = begun.filter(|_| aside.keeps_back(scanner)) {
+                        aside.hold(bytes.get(start..).unwrap_or_default());
+                        scanner.rewind();
+                        end = start;
+                    }
+                    break;
+                }
+                Step::Violation(violation) => {
+                    watch.violation(violation);
+                    if aside.strict {
+                        end = begun.unwrap_or(passed);
+                        outcome = Err(violation);
+                    }
+                    break;
+                }
+            }
+        }
+        aside.pass(bytes.get(passed..end), &mut pass);
+        if outcome.is_err() {
+            aside.is_cut_off = true;
+            aside.discarded += bytes.len().saturating_sub(end) as u64;
+        }
+        outcome
+    }
+
+    /// Adds what waits, if this is the place for it.
+    pub fn speak(&mut self, mut pass: impl FnMut(&[u8])) {
+        if self.can_speak()
+            && let Some(aside) = &mut self.aside
+        {
+            aside.speak(&mut pass);
+        }
+    }
+
+    /// The source has ended: of a frame that has just begun nothing passes.
+    pub fn end(&mut self) {
+        if let Some(aside) = &mut self.aside {
+            aside.discarded += std::mem::take(&mut aside.tail_bytes) as u64;
+        }
+    }
+
+    /// Whether the reader stands between two frames.
+    fn is_between(&self) -> bool {
+        self.scanner.at_boundary() || self.is_cut_off()
+    }
+}
+
+/// Reads the headers in what passes as it is.
+#[inline]
+fn look(scanner: &mut Scanner, mut bytes: &[u8], watch: &mut impl Watch) {
+    while !bytes.is_empty() {
+        match scanner.step(&mut bytes) {
+            Step::Frame(frame) => watch.frame(frame, scanner),
+            Step::More => break,
+            Step::Violation(violation) => return watch.violation(violation),
+        }
+    }
+}
+
+impl Aside {
+    /// Passes on, unless nothing does any more.
+    fn pass(&mut self, bytes: Option<&[u8]>, pass: &mut impl FnMut(&[u8])) {
+        match bytes.filter(|bytes| !bytes.is_empty()) {
+            Some(bytes) if self.is_cut_off || self.closed.is_some() => self.discarded += bytes.len() as u64,
+            Some(bytes) => pass(bytes),
+            None => {}
+        }
+    }
+
+    fn speak(&mut self, pass: &mut impl FnMut(&[u8])) {
+        pass(&std::mem::take(&mut self.waiting));
+        self.closed = self.closing;
+    }
+
+    fn is_answer(&self, frame: Frame, scanner: &Scanner) -> bool {
+        let is_as_long = frame.kind == Kind::Pong && frame.bytes == TOKEN_BYTES as u64;
+        is_as_long && self.awaited.is_some_and(|token| token == scanner.token())
+    }
+
+    /// Whether what has just begun may have to be kept back, and so must not pass in part.
+    fn keeps_back(&self, scanner: &Scanner) -> bool {
+        (self.strict || self.awaited.is_some()) && scanner.is_within_header()
+            || self.awaited.is_some() && scanner.is_within_pong(TOKEN_BYTES)
+    }
+
+    fn hold(&mut self, bytes: &[u8]) {
+        self.tail_bytes = 0;
+        for (place, byte) in self.tail.iter_mut().zip(bytes) {
+            *place = *byte;
+            self.tail_bytes += 1;
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! How the loop ends: what a failure is, who is still to be told, and how the streams are let go.
+
+use std::io;
+use std::pin::Pin;
+use std::task::Context;
+use std::time::Duration;
+
+use tokio::io::AsyncWrite;
+
+use super::{Splice, Streams};
+use crate::net::stream::{Boxed, Stream};
+use crate::outcome::{EndReason, Ending, Party};
+use crate::telemetry::labels::Direction;
+use crate::tunnel::flow::{Fault, Flow};
+use crate::tunnel::inject::{self, code};
+use crate::tunnel::parting::Parting;
+
+impl Splice {
+    pub(super) fn both_ended(&self) -> Ending {
+        if let Some(parting) = &self.parting {
+            return parting.ending;
+        }
+        let ender = self.ended.map_or(Party::Proxy, |(party, _)| party);
+        let reason = if self.is_clean() {
+            EndReason::Closed
+        } else if self.up.truncated() || self.down.truncated() {
+            EndReason::Truncated
+        } else {
+            EndReason::Ended
+        };
+        Ending { by: self.closer.filter(|closer| *closer != Party::Proxy).unwrap_or(ender), reason }
+    }
+
+    /// A stream failed, or the `source` of the flow broke the rules. `None` if somebody is still there to be told.
+    /// After the Close frames of both sides a failure is only an untidy end.
+    pub(super) fn broken(&mut self, fault: Fault, source: Party) -> Option<Ending> {
+        let (by, error) = match fault {
+            Fault::Violation(_) => {
+                self.end_for_violation(source);
+                return None;
+            }
+            Fault::Source(error) => (source, error),
+            Fault::Reader(error) => {
+                (if source == Party::Client { Party::Backend } else { Party::Client }, error)
+            }
+        };
+        if self.parting.is_none() && self.is_clean() {
+            let by = self.closer.filter(|closer| *closer != Party::Proxy).unwrap_or(by);
+            return Some(Ending { by, reason: EndReason::Closed });
+        }
+        let to_it = if by == Party::Client { &self.down } else { &self.up };
+        if self.parting.is_none() && to_it.weave().own_close().is_some() {
+            // It knew that the other side had ended.
+            return Some(self.both_ended());
+        }
+        let ending = self.loss(by, &error);
+        if self.parting.is_some() || self.can_be_told(by) {
+            if let Some(Streams { client, backend }) = &mut self.streams {
+                let lost = if by == Party::Client { client } else { backend };
+                *lost = Stream::Boxed(Boxed::Gone);
+            }
+            self.begin(|timeout| Parting::of_peers(ending, timeout));
+            return None;
+        }
+        if let Some(Streams { client, backend }) = self.streams.take() {
+            let other = if by == Party::Client { backend } else { client };
+            other.reset();
+            self.was_cut = true;
+        }
+        Some(ending)
+    }
+
+    /// What the failure of a side's stream is: after an end of which the other was told, only that end.
+    fn loss(&self, by: Party, error: &io::Error) -> Ending {
+        let flow = if by == Party::Client { &self.up } else { &self.down };
+        let was_told = flow.source_ended() && flow.weave().own_close().is_some();
+        let reason = match error.kind() {
+            _ if was_told && flow.truncated() => EndReason::Truncated,
+            _ if was_told => EndReason::Ended,
+            io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe => {
+                EndReason::Reset
+            }
+            io::ErrorKind::TimedOut | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+                EndReason::Vanished
+            }
+            _ => EndReason::Broken,
+        };
+        Ending { by, reason }
+    }
+
+    /// Whether the other side of `gone` can be told by a Close that it is, or has been.
+    fn can_be_told(&self, gone: Party) -> bool {
+        let (to_other, from_other) =
+            if gone == Party::Client { (&self.up, &self.down) } else { (&self.down, &self.up) };
+        let is_open = from_other.weave().scanner().close().is_none() && !from_other.source_ended();
+        to_other.weave().own_close().is_some() || is_open && to_other.weave().may_close()
+    }
+
+    pub(super) fn begin(&mut self, parting: impl FnOnce(Duration) -> Parting) {
+        if self.parting.is_none() {
+            let parting = parting(self.terms().close_timeout);
+            self.set_timer(parting.deadline);
+            self.parting = Some(Box::new(parting));
+        }
+    }
+
+    /// Both are told; what comes of the frame in question has not passed, and nothing will.
+    pub(super) fn end_for_violation(&mut self, by: Party) {
+        for (direction, flow) in [(Direction::ToBackend, &mut self.up), (Direction::ToClient, &mut self.down)]
+        {
+            let frame = inject::close(direction, code::PROTOCOL_ERROR, "");
+            flow.weave_mut().say_close(code::PROTOCOL_ERROR, &frame);
+        }
+        let ending = Ending { by, reason: EndReason::Violation };
+        self.begin(|timeout| Parting::of_peers(ending, timeout));
+    }
+
+    /// Lets go of the streams. Where the proxy itself makes the end, each peer is still told (FIN, and close_notify over
+    /// TLS, RFC 8446 6.1), if its socket takes that at once. After a clean end the client may not have ended its side yet.
+    pub(super) fn close(&mut self, ending: Ending, context: &mut Context<'_>) {
+        let Some(Streams { client, backend }) = self.streams.take() else { return };
+        let is_parting = self.parting.is_some();
+        let is_late = self.parting.as_ref().is_some_and(|parting| parting.is_late);
+        let has_own_close = self.closer == Some(Party::Proxy);
+        self.was_cut |= ending.by == Party::Proxy && !has_own_close && !self.is_clean();
+        let mut end = |mut stream: Stream, to: &Flow, was_cut: &mut bool| {
+            if is_late && (!to.is_passed_on() || to.weave().owes()) {
+                *was_cut = true;
+                stream.reset();
+                return None;
+            }
+            if ending.by == Party::Proxy || is_parting {
+                let _ = Pin::new(&mut stream).poll_shutdown(context);
+            }
+            Some(stream)
+        };
+        let client = end(client, &self.down, &mut self.was_cut);
+        drop(end(backend, &self.up, &mut self.was_cut));
+        if let Some(client) = client.filter(|_| is_parting || ending.reason == EndReason::Closed) {
+            client.leave(self.terms().half_close_timeout);
+        }
+    }
+}
