@@ -62,6 +62,12 @@ impl Weave {
         Weave { scanner, aside }
     }
 
+    /// Whether anything is to be added or kept back, or has been. All else passes as it is.
+    #[inline]
+    pub fn is_busy(&self) -> bool {
+        self.aside.is_some()
+    }
+
     /// What has been seen of the source's frames.
     pub fn scanner(&self) -> &Scanner {
         &self.scanner

@@ -130,11 +130,13 @@ impl Flow {
     ) -> Poll<Result<(), Fault>> {
         let mut moved_bytes = 0;
         loop {
-            if self.stage == Stage::Moving || self.stage == Stage::Silent {
+            if self.weave.is_busy() && matches!(self.stage, Stage::Moving | Stage::Silent) {
                 let Flow { weave, kept, .. } = self;
                 weave.speak(|bytes| kept.extend_from_slice(bytes));
             }
-            ready!(self.poll_kept(context, reader))?;
+            if !self.kept.is_empty() {
+                ready!(self.poll_kept(context, reader))?;
+            }
             match self.stage {
                 Stage::Moving => {}
                 Stage::Silent => return self.poll_flush(context, reader),
@@ -171,9 +173,9 @@ impl Flow {
             }
             moved_bytes += read_bytes;
             watch.taken(read_bytes);
-            let start = HEADER_BYTES_MAX - self.weave.resume(held);
-            let bytes = scratch.get(start..HEADER_BYTES_MAX + read_bytes).unwrap_or_default();
-            self.pass(context, reader, bytes, watch)?;
+            let held_bytes = if self.weave.is_busy() { self.weave.resume(held) } else { 0 };
+            let bytes = scratch.get(HEADER_BYTES_MAX - held_bytes..HEADER_BYTES_MAX + read_bytes);
+            self.pass(context, reader, bytes.unwrap_or_default(), watch)?;
         }
     }
 
@@ -208,7 +210,9 @@ impl Flow {
                     Poll::Pending => break,
                 }
             }
-            kept.extend_from_slice(bytes);
+            if !bytes.is_empty() {
+                kept.extend_from_slice(bytes);
+            }
         });
         written.and(taken.map_err(Fault::Violation))
     }

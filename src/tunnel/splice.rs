@@ -1,7 +1,7 @@
 //! The loop that joins two streams: both directions, the deadlines, and the name of the end.
 //!
 //! When one side is gone without a Close, the other gets one that says so, if it stands between two frames; then it may
-//! answer, and then comes the end ([`parting`]). Else, and where nothing is known of frames, a reset travels as a
+//! answer, and then comes the end ([`super::parting`]). Else, and where nothing is known of frames, a reset travels as a
 //! reset, and an end as an end (FIN). After an end the other direction may go on for a while (`half_close_timeout`).
 
 mod ending;
