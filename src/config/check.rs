@@ -17,7 +17,7 @@ mod rewriting;
 mod routes;
 mod tls;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -27,7 +27,7 @@ use self::listeners::listeners;
 use self::pools::{KnownPools, pools};
 use self::routes::routes;
 use super::file::{
-    AdminWords, DrainWords, FileWords, LimitsWords, LogWords, MetricsWords, ServerWords, TcpWords,
+    AdminWords, DrainWords, FileWords, LimitsWords, LogWords, MetricsWords, RouteWords, ServerWords, TcpWords,
 };
 use super::problem::shown;
 use super::reader::{Found, Reader};
@@ -40,7 +40,8 @@ use super::{
 /// The configuration that a file and those it includes mean. `None` when something is wrong, which is
 /// reported.
 pub fn check(words: FileWords, reader: &mut Reader) -> Option<Config> {
-    report_absent(&words, reader);
+    let needs_pools = needs_pools(&words);
+    report_absent(&words, needs_pools, reader);
     let mut addresses = Unique::default();
     let listeners = listeners(words.listeners, &mut addresses, reader);
     let metrics = metrics(words.metrics, &mut addresses, reader);
@@ -51,7 +52,7 @@ pub fn check(words: FileWords, reader: &mut Reader) -> Option<Config> {
         Found::Absent | Found::Wrong => None,
     };
     let routes = routes(words.routes, known.as_ref(), reader);
-    let pools = pools(words.pools, reader);
+    let pools = if needs_pools { pools(words.pools, reader) } else { Some(BTreeMap::new()) };
     if let (Some(routes), Some(pools)) = (&routes, &pools) {
         report_drift(routes, pools, reader);
     }
@@ -71,14 +72,24 @@ pub fn check(words: FileWords, reader: &mut Reader) -> Option<Config> {
     })
 }
 
+/// Not where there is none, and every route answers by itself.
+fn needs_pools(words: &FileWords) -> bool {
+    let answers =
+        |route: &At<RouteWords>| !(route.value.redirect.is_absent() && route.value.respond.is_absent());
+    let asks = |route: &At<RouteWords>| !(route.value.pool.is_absent() && route.value.split.is_absent());
+    let Found::Written(routes) = &words.routes else { return true };
+    !words.pools.is_absent() || !routes.value.0.iter().all(|route| answers(route) && !asks(route))
+}
+
 /// Reports what one of the files should have, and none has.
-fn report_absent(words: &FileWords, reader: &mut Reader) {
+fn report_absent(words: &FileWords, needs_pools: bool, reader: &mut Reader) {
     let files = match words.include {
         Found::Absent => "this file has",
         Found::Wrong | Found::Written(_) => "this file and those it includes have",
     };
     let start = Place { source: Some(0), span: 0..0 };
-    let absent = [words.listeners.is_absent(), words.routes.is_absent(), words.pools.is_absent()];
+    let no_pools = words.pools.is_absent() && needs_pools;
+    let absent = [words.listeners.is_absent(), words.routes.is_absent(), no_pools];
     let keys = FileWords::KEYS.iter().filter(|key| key.need == Need::Somewhere);
     for (key, _) in keys.zip(absent).filter(|(_, absent)| *absent) {
         let remedy = format!("add {}: {}", key.title(), key.summary());

@@ -219,3 +219,21 @@ async fn a_file_is_served_as_it_is_and_watched() {
         assert_eq!(said().await, "two");
     }
 }
+
+/// Whoever only sends clients elsewhere has no backend to name, and may come to have one.
+#[tokio::test]
+async fn no_pool_is_needed_where_no_route_asks_one() {
+    let text = "[[listeners]]\nname = \"plain\"\naddress = \"127.0.0.1:0\"\n".to_owned()
+        + &route("tls", "redirect = { to = \"https://${host}${path}\" }")
+        + &route("late", "respond = { status = 410 }");
+    let proxy = Proxy::start(&text).await;
+    let (head, _) = ask(&proxy, get("/tls/x", "")).await;
+    assert_eq!((head.status(), head.get("location")), (307, Some("https://chat.example.com/tls/x")));
+    assert_eq!(ask(&proxy, get("/late/x", "")).await.0.status(), 410);
+    let backend = super::named("here").await;
+    let pool = format!("[pools.rest]\nbackends = [\"{}\"]\n", backend.address);
+    proxy.change_to(&(text.clone() + &route("rest", "pool = \"rest\"") + &pool)).await;
+    assert_eq!(ask(&proxy, get("/rest/x", "")).await.1, "here");
+    proxy.change_to(&text).await;
+    assert_eq!(ask(&proxy, get("/rest/x", "")).await.0.status(), 404);
+}
