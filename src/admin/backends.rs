@@ -49,7 +49,7 @@ fn describe(pool: &str, member: &Member) -> Value {
         "ordered": backend.ordered().map(State::label),
         "health": backend.health().label(),
         "ejection": ejection,
-        "backup": member.backup,
+        "backup": member.rank > 0,
         "weight": member.weight,
         "tunnels": backend.load(),
         "max_tunnels": backend.seats_max(),

@@ -65,8 +65,8 @@ pub struct Backend {
     pub weight: u32,
     /// Which tunnels it gets.
     pub state: State,
-    /// It is used only while no other one is up.
-    pub backup: bool,
+    /// 0 serves. All others stand by, and are used only while nobody of a lower one is up.
+    pub rank: u16,
     /// Tunnels and WebSocket handshakes at once, from 1; `None` is as the pool says.
     pub max_tunnels: Option<usize>,
 }

@@ -254,8 +254,8 @@ fn the_full_example_means_what_it_says() {
     let host = "fd00::12".to_owned();
     assert_eq!(backends[2].address.value, BackendAddress::Tcp { host, port: 8080 });
     assert_eq!(backends.iter().map(|backend| backend.weight).collect::<Vec<_>>(), [1, 1, 2]);
-    let others = |backend: &Backend| (backend.state, backend.backup);
-    assert!(backends.iter().all(|backend| others(backend) == (defaults::STATE, defaults::BACKUP)));
+    let others = |backend: &Backend| (backend.state, backend.rank);
+    assert!(backends.iter().all(|backend| others(backend) == (defaults::STATE, 0)));
     let bounds: Vec<_> = backends.iter().map(|backend| backend.max_tunnels).collect();
     assert_eq!((config.pools["chat"].max_tunnels, bounds), (Some(10_000), vec![None, None, Some(20_000)]));
     let queue = Queue { waiting_max: defaults::WAITING_MAX, timeout: defaults::QUEUE_TIMEOUT };

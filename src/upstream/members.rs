@@ -1,8 +1,8 @@
 //! The members of a pool, and the choice among them.
 //!
 //! The member that a client's cookie names comes first, as long as it may go on. Then who is up and active, by the pool's
-//! balancer; if there is nobody, who has not been probed yet; where that is nobody either, the backups, in the same
-//! order; and only then who is ejected.
+//! balancer; if there is nobody, who has not been probed yet; where that is nobody either, the backups, rank after rank, in
+//! the same order; and only then who is ejected.
 //!
 //! Who is full gets no tunnels. A client that comes back to such a one goes to another, but those that would be next in
 //! that order are not asked: full is not down, and a place comes free sooner than backups warm up.
@@ -11,6 +11,7 @@
 mod tests;
 
 use std::cell::Cell;
+use std::iter;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -32,18 +33,19 @@ pub struct Member {
     pub weight: u32,
     /// The state that the configuration gives it.
     pub state: State,
-    /// It is chosen only while no other one is up.
-    pub backup: bool,
+    /// 0 serves. A backup has another one, and is chosen only while nobody of a lower one is up.
+    pub rank: u16,
     /// How many tunnels and WebSocket handshakes the configuration lets it carry; `None` is any number.
     pub seats_max: Option<usize>,
 }
 
 /// The members of a pool, and how one is chosen.
 pub struct Members {
-    /// Empty only as long as discovery has found none; backups last.
+    /// Empty only as long as discovery has found none; backups last, by their ranks.
     all: Box<[Member]>,
     first: Group,
-    backups: Group,
+    /// Those of one rank each, in the order in which they are asked.
+    backups: Box<[Group]>,
     /// What of a request is hashed.
     hashed: Option<HashKey>,
     cookies: Option<Cookies>,
@@ -77,16 +79,22 @@ pub struct Wish {
 impl Members {
     /// These, of which one is chosen in this way.
     pub fn new(balance: &Balance, mut members: Vec<Member>) -> Members {
-        members.sort_by_key(|member| member.backup);
-        let count = members.iter().filter(|member| !member.backup).count();
+        members.sort_by_key(|member| member.rank);
         let group = |places: Range<usize>| {
             let balancer = Balancer::new(balance, members.get(places.clone()).unwrap_or_default());
             Group { places, balancer }
         };
-        let (first, backups) = (group(0..count), group(count..members.len()));
+        let count = members.iter().filter(|member| member.rank == 0).count();
+        let mut begin = count;
+        let ranks = members.get(count..).unwrap_or_default().chunk_by(|one, other| one.rank == other.rank);
+        let backups = ranks.map(|alike| {
+            let places = begin..begin + alike.len();
+            begin = places.end;
+            group(places)
+        });
         Members {
-            first,
-            backups,
+            backups: backups.collect(),
+            first: group(0..count),
             is_limited: members.iter().any(|member| member.seats_max.is_some()),
             all: members.into(),
             hashed: balance.hashed().cloned(),
@@ -180,14 +188,15 @@ impl Members {
 
     #[cold]
     fn others<const SEATED: bool>(&self, wish: Wish, tried: &Tried, is_full: &Cell<bool>) -> Option<usize> {
-        let (first, backups) = (&self.first, &self.backups);
-        let ready = [(first, Health::Unknown), (backups, Health::Up), (backups, Health::Unknown)];
-        let ready = ready.into_iter().find_map(|(group, health)| {
+        let look = |group, health| {
             self.among::<SEATED>(group, wish, tried, is_full, false, |backend| backend.is_ready_and(health))
-        });
+        };
+        let stand_in = |group| look(group, Health::Up).or_else(|| look(group, Health::Unknown));
         let last_resort =
             |group| self.among::<SEATED>(group, wish, tried, is_full, false, Backend::is_last_resort);
-        ready.or_else(|| [first, backups].into_iter().find_map(last_resort))
+        look(&self.first, Health::Unknown)
+            .or_else(|| self.backups.iter().find_map(stand_in))
+            .or_else(|| iter::once(&self.first).chain(&self.backups).find_map(last_resort))
     }
 
     fn among<const SEATED: bool>(
@@ -226,12 +235,17 @@ impl Members {
     fn may_go_on(&self, place: usize) -> bool {
         let Some(member) = self.all.get(place) else { return false };
         let standing = &member.backend.standing;
-        let is_needed =
-            || !self.all.iter().any(|other| !other.backup && other.backend.is_ready_and(Health::Up));
+        // Those before it are in the groups before its own.
+        let is_better = |group: &&Group| group.places.end <= place;
+        let is_needed = || {
+            let better = iter::once(&self.first).chain(&self.backups).take_while(is_better);
+            let mut better = better.filter_map(|group| self.all.get(group.places.clone())).flatten();
+            !better.any(|other| other.backend.is_ready_and(Health::Up))
+        };
         standing.health() != Health::Down
             && standing.state() != State::Disabled
             && !member.backend.is_ejected()
-            && (!member.backup || is_needed())
+            && (member.rank == 0 || is_needed())
     }
 }
 

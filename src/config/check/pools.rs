@@ -175,7 +175,7 @@ pub fn listed<const MIN: usize>(
             address,
             weight: words.weight.or(defaults::WEIGHT)?,
             state: words.state.or(defaults::STATE)?,
-            backup: words.backup.or(defaults::BACKUP)?,
+            rank: words.backup.or(defaults::BACKUP)?.into(),
             max_tunnels: words.max_tunnels.optional()?.map(|max| max.value.into()),
         })
     }))
@@ -227,7 +227,7 @@ fn keepalive(
 /// Backups stand in for others.
 pub fn report_only_backups(backends: &[Backend], reader: &mut Reader) {
     if let Some(first) = backends.first()
-        && backends.iter().all(|backend| backend.backup)
+        && backends.iter().all(|backend| backend.rank > 0)
     {
         let remedy = "remove `backup` from those that are to be used first";
         reader.report(&first.address.place, "all backends of this pool are backups", remedy);

@@ -78,7 +78,7 @@ pub fn assemble(
         backend: registry.backend(&name, &backend.address.value, initial, is_first),
         weight: backend.weight,
         state: backend.state,
-        backup: backend.backup,
+        rank: backend.rank,
         seats_max: backend.max_tunnels.or(words.max_tunnels),
     };
     let members = Members::new(&words.balance, backends.iter().map(member).collect());

@@ -69,10 +69,10 @@ impl Errand {
         let _ = self.found.send(found).await;
     }
 
-    /// As many as the pool may have, each address once, in the order of their addresses. Backups are left out first.
+    /// As many as the pool may have, each address once, in the order of their addresses. Those that stand by are left out first.
     fn bounded(&mut self, mut backends: Vec<config::Backend>) -> Vec<config::Backend> {
         let by_address = |one: &config::Backend, other: &config::Backend| {
-            (&one.address.value, one.backup).cmp(&(&other.address.value, other.backup))
+            (&one.address.value, one.rank).cmp(&(&other.address.value, other.rank))
         };
         backends.sort_by(by_address);
         backends.dedup_by(|one, other| one.address == other.address);
@@ -82,7 +82,7 @@ impl Errand {
                 format!("{} backends are named, more than the {max} of backends_max", backends.len());
             self.miss(&Fault { reason: DiscoveryFault::TooMany, detail });
             // Stable: the addresses stay in order.
-            backends.sort_by_key(|backend| backend.backup);
+            backends.sort_by_key(|backend| backend.rank);
             backends.truncate(max);
             backends.sort_by(by_address);
         }
@@ -116,5 +116,5 @@ impl Errand {
 fn backend(address: IpAddr, port: u16, weight: u32) -> config::Backend {
     let address = BackendAddress::Tcp { host: address.to_string(), port };
     let address = At { value: address, place: Place::default() };
-    config::Backend { address, weight, state: defaults::STATE, backup: defaults::BACKUP, max_tunnels: None }
+    config::Backend { address, weight, state: defaults::STATE, rank: 0, max_tunnels: None }
 }

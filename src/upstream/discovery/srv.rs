@@ -1,8 +1,9 @@
 //! The services of a name (SRV, RFC 2782): ports, weights, priorities, and targets whose addresses are asked for.
 //!
-//! The best priority counts of which any target has an address. Those of others stand by as backups, all alike.
+//! The best priority serves of which any target has an address. Those of the others stand by, each behind those that are
+//! better: nobody of one is used while somebody of a better one is up.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use futures_util::{StreamExt, stream};
 
@@ -72,17 +73,18 @@ impl Services {
     pub fn backends(&self) -> Vec<config::Backend> {
         let addresses =
             |service: &Service| self.hosts.get(&service.target).map(Host::addresses).into_iter().flatten();
-        let reachable = self.found.iter().filter(|service| addresses(service).next().is_some());
-        let Some(best) = reachable.map(|service| service.priority).min() else { return Vec::new() };
-        let is_backup = |service: &Service| service.priority != best;
-        let heaviest = [false, true].map(|backup| {
-            let alike = self.found.iter().filter(|service| is_backup(service) == backup);
-            alike.map(|service| service.weight).max().unwrap_or(0)
-        });
+        // The heaviest service of each priority that any target can be reached at, the best one first.
+        let mut heaviest = BTreeMap::new();
+        for service in self.found.iter().filter(|service| addresses(service).next().is_some()) {
+            let weight = heaviest.entry(service.priority).or_insert(service.weight);
+            *weight = service.weight.max(*weight);
+        }
+        let ranks: HashMap<u16, (u16, u16)> =
+            (0..).zip(heaviest).map(|(rank, (priority, heaviest))| (priority, (rank, heaviest))).collect();
         let of = |service: &Service| {
-            let backup = is_backup(service);
-            let (port, weight) = (service.port, share(service.weight, heaviest[usize::from(backup)]));
-            let backend = move |address| config::Backend { backup, ..backend(address, port, weight) };
+            let (rank, heaviest) = ranks.get(&service.priority).copied().unwrap_or_default();
+            let (port, weight) = (service.port, share(service.weight, heaviest));
+            let backend = move |address| config::Backend { rank, ..backend(address, port, weight) };
             addresses(service).map(backend).collect::<Vec<_>>()
         };
         self.found.iter().flat_map(of).collect()

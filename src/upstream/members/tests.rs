@@ -12,7 +12,7 @@ use crate::upstream::ejection::record::tests::rules;
 fn pool(count: usize, backups: usize) -> Members {
     let mut members = members(&vec![1; count + backups]);
     // Wherever they stand in the file.
-    members.iter_mut().take(backups).for_each(|member| member.backup = true);
+    members.iter_mut().take(backups).for_each(|member| member.rank = 1);
     Members::new(&Balance::RoundRobin, members)
 }
 
@@ -66,7 +66,7 @@ fn backups_wait_until_nobody_else_is_left() {
     let members = pool(2, 2);
     assert_eq!(seen(&members), [0, 1]);
     assert_eq!(
-        members.all.iter().map(|member| member.backup).collect::<Vec<_>>(),
+        members.all.iter().map(|member| member.rank > 0).collect::<Vec<_>>(),
         [false, false, true, true]
     );
     members.all[0].backend.set_health(Health::Down);
@@ -81,6 +81,43 @@ fn backups_wait_until_nobody_else_is_left() {
     members.all[0].backend.set_health(Health::Up);
     assert_eq!(seen(&members), [0]);
     assert_eq!(next(&members, Some(3)), Some(0));
+}
+
+#[test]
+fn backups_stand_in_rank_after_rank() {
+    let members = [2, 0, 7, 1, 2].into_iter().zip(members(&[1; 5]));
+    let members = members.map(|(rank, member)| Member { rank, ..member });
+    let members = Members::new(&Balance::RoundRobin, members.collect());
+    // One that serves, and backups of the ranks 1, 2, 2 and 7.
+    let set = |place: usize, health| {
+        members.all[place].backend.set_health(health);
+    };
+    for (down, next) in [(0, &[1][..]), (1, &[2, 3]), (2, &[3]), (3, &[4]), (4, &[])] {
+        set(down, Health::Down);
+        assert_eq!(seen(&members), next);
+    }
+    // Who has not been probed comes before those of the next rank.
+    set(2, Health::Unknown);
+    set(4, Health::Up);
+    assert_eq!(seen(&members), [2]);
+    // Who comes back to a backup gets it as long as nobody better is up.
+    set(3, Health::Up);
+    assert!((0..6).all(|_| next(&members, Some(2)) == Some(2) && next(&members, Some(3)) == Some(3)));
+    assert_eq!(next(&members, Some(4)), Some(3));
+    set(1, Health::Up);
+    assert!([2, 3, 4].iter().all(|named| next(&members, Some(*named)) == Some(1)));
+    // Of those that are ejected the best are the last resort.
+    (0..5).for_each(|place| set(place, Health::Up));
+    members.all.iter().for_each(eject);
+    assert_eq!(seen(&members), [0]);
+    set(0, Health::Down);
+    assert_eq!(seen(&members), [1]);
+}
+
+#[test]
+fn there_may_be_none_or_backups_alone() {
+    assert_eq!(seen(&Members::new(&Balance::RoundRobin, Vec::new())), [0_usize; 0]);
+    assert_eq!(seen(&pool(0, 2)), [0, 1]);
 }
 
 /// Takes a member out, for half a minute.
@@ -132,7 +169,7 @@ proptest! {
                 if *ejected {
                     eject(member);
                 }
-                member.backup = *backup;
+                member.rank = u16::from(*backup);
             }
             let members = Members::new(&balance, all);
             let rank = |backend: &Backend, backup: bool| match (backend.standing.state(), backend.health()) {
@@ -140,13 +177,13 @@ proptest! {
                 _ if backend.is_ejected() => Some(4 + u8::from(backup)),
                 (_, health) => Some(2 * u8::from(backup) + u8::from(health == Health::Unknown)),
             };
-            let best = members.all.iter().filter_map(|member| rank(&member.backend, member.backup)).min();
+            let best = members.all.iter().filter_map(|member| rank(&member.backend, member.rank > 0)).min();
             let picked = |named| {
                 let wish = Wish { key, cookie: Shown { member: named, secure: false } };
                 members.pick(wish, &mut Tried::default()).map(|lease| lease.backend().clone())
             };
             let backup = |picked: &Arc<Backend>| {
-                members.all.iter().any(|member| member.backup && Arc::ptr_eq(&member.backend, picked))
+                members.all.iter().any(|member| member.rank > 0 && Arc::ptr_eq(&member.backend, picked))
             };
             let found = picked(None).map(|picked| rank(&picked, backup(&picked)));
             prop_assert_eq!(found, best.map(Some));
@@ -192,7 +229,7 @@ fn an_order_holds_until_the_configuration_changes_its_mind() {
 #[test]
 fn who_is_full_gets_no_tunnels_and_backups_none_for_it() {
     let mut all = members(&[1, 1, 1]);
-    all[2].backup = true;
+    all[2].rank = 1;
     for member in &mut all {
         member.seats_max = Some(1);
         member.backend.set_seats_max(Some(1));
@@ -236,7 +273,7 @@ proptest! {
                 if *ejected {
                     eject(member);
                 }
-                (member.backup, member.seats_max) = (*backup, Some(usize::from(!full)));
+                (member.rank, member.seats_max) = (u16::from(*backup), Some(usize::from(!full)));
                 member.backend.set_seats_max(member.seats_max);
             }
             let members = Members::new(&balance, all);
@@ -246,7 +283,7 @@ proptest! {
                 (_, health) => Some(2 * u8::from(backup) + u8::from(health == Health::Unknown)),
             };
             let ranked = || members.all.iter().filter_map(|member| {
-                rank(&member.backend, member.backup).map(|rank| (rank, &member.backend))
+                rank(&member.backend, member.rank > 0).map(|rank| (rank, &member.backend))
             });
             let best = ranked().map(|(rank, _)| rank).min();
             let free = |backend: &Backend| {

@@ -109,6 +109,32 @@ async fn other_priorities_stand_by() {
     assert_eq!(open(&proxy).await.1, "standby");
 }
 
+/// One priority after the other (RFC 2782): each stands by for those that are better.
+#[tokio::test]
+async fn priorities_stand_in_one_after_the_other() {
+    let (_backends, [third, last]) = echoes(["third", "last"]).await;
+    let [(_one, first), (_two, second)] = [refusing(), refusing()];
+    let dns = server(&[(9, 100, last), (1, 1, first), (2, 1, second), (5, 1, third)]).await;
+    let proxy = Proxy::start(&config(&words(&dns, ""), "")).await;
+    proxy.wait_metric(&backends("named"), 4.0).await;
+    for _ in 0..6 {
+        let (socket, name) = open(&proxy).await;
+        assert_eq!(name, "third");
+        socket.close(1000).await;
+    }
+    for nobody in [first, second] {
+        assert_eq!(proxy.metric(&connect_errors(nobody, "refused")).await, 6.0);
+    }
+    let (_, list) = proxy.admin("GET", "/api/v1/backends").await;
+    let list = list["backends"].as_array().expect("a list");
+    assert_eq!(list.iter().filter(|backend| backend["backup"] == true).count(), 3);
+    // A better one that is named takes them over.
+    let (_better, [better]) = echoes(["better"]).await;
+    name(&dns, &[(1, 1, first), (2, 1, better), (5, 1, third), (9, 100, last)]);
+    proxy.wait_metric(&answers("changed"), 2.0).await;
+    assert_eq!(open(&proxy).await.1, "better");
+}
+
 /// The bound on backends leaves out those that stand by first.
 #[tokio::test]
 async fn of_too_many_backups_are_left_out() {
