@@ -36,6 +36,7 @@ mod reload;
 mod reload_traffic;
 mod request_limits;
 mod retry;
+mod rfc6455;
 mod routing;
 mod sizes;
 mod source_addresses;

@@ -160,7 +160,12 @@ impl Proxy {
 
     /// All lines so far.
     pub fn log(&self) -> Vec<Value> {
-        self.log.lines.lock().unwrap().clone()
+        self.log_behind(0)
+    }
+
+    /// All lines so far but for the first ones, so many of them.
+    pub fn log_behind(&self, lines: usize) -> Vec<Value> {
+        self.log.lines.lock().unwrap()[lines..].to_vec()
     }
 
     /// The answer of the metrics address to `GET path`.

@@ -82,8 +82,13 @@ impl Stage {
 
     /// Waits for the record of the end number `count`.
     pub async fn ended(&self, count: usize) -> Value {
+        self.ended_behind(0, count).await
+    }
+
+    /// The same, where the first lines of the log, so many of them, do not count.
+    pub async fn ended_behind(&self, lines: usize, count: usize) -> Value {
         let closed = || {
-            let lines = self.proxy.log();
+            let lines = self.proxy.log_behind(lines);
             lines.into_iter().filter(|line| line["message"] == "close").nth(count - 1)
         };
         let ended = async {
