@@ -46,6 +46,7 @@ mod sticky;
 mod stopping;
 mod storm;
 mod tls;
+mod tungstenite;
 mod tunnel;
 mod watch;
 mod workers;
