@@ -57,6 +57,35 @@ async fn ports_and_weights_are_those_of_the_records() {
     assert_eq!(proxy.metric(&loads[2]).await, 1.0);
 }
 
+/// However many it has.
+#[tokio::test]
+async fn the_addresses_of_a_target_share_its_weight() {
+    let alone = Backend::echo("alone").await;
+    let first = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let port = first.local_addr().expect("a bound socket").port();
+    let mut shared = vec![Backend::echo_on(first, "shared")];
+    for host in [2, 3] {
+        let listener =
+            TcpListener::bind((IpAddr::from([127, 0, 0, host]), port)).await.expect("another address' port");
+        shared.push(Backend::echo_on(listener, "shared"));
+    }
+    let dns = Dns::start().await;
+    dns.addresses("alone.test", 0, &[HERE]);
+    dns.addresses("shared.test", 0, &[1, 2, 3].map(|host| IpAddr::from([127, 0, 0, host])));
+    dns.services(NAME, 0, &[(1, 40, alone.address.port(), "alone.test"), (1, 40, port, "shared.test")]);
+    let proxy = Proxy::start(&config(&words(&dns, ""), "")).await;
+    proxy.wait_metric(&backends("named"), 4.0).await;
+    let mut tunnels = Vec::new();
+    for _ in 0..60 {
+        tunnels.push(open(&proxy).await);
+    }
+    let loads = shared.iter().map(|backend| load(backend.address));
+    for load in loads {
+        assert_eq!(proxy.metric(&load).await, 10.0);
+    }
+    assert_eq!(proxy.metric(&load(alone.address)).await, 30.0);
+}
+
 /// The best priority serves that has an address; when none of its targets has one any more, it keeps those that it had. When
 /// it is not named any more, another one serves.
 #[tokio::test]
