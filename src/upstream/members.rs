@@ -102,6 +102,14 @@ impl Members {
         }
     }
 
+    /// The same, where members take turns from this one on: who are made anew again and again, and begin with the first
+    /// one each time, would choose no other.
+    pub fn at_turn(self, turn: u64) -> Members {
+        let at = |group: Group| Group { balancer: group.balancer.at(turn), ..group };
+        let backups = self.backups.into_iter().map(at).collect();
+        Members { first: at(self.first), backups, ..self }
+    }
+
     /// The same, with cookies by which clients come back; they are of these members, in this order.
     pub fn with_cookies(self, cookies: Cookies) -> Members {
         Members { cookies: Some(cookies), ..self }

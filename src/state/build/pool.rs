@@ -82,6 +82,8 @@ pub fn assemble(
         seats_max: backend.max_tunnels.or(words.max_tunnels),
     };
     let members = Members::new(&words.balance, backends.iter().map(member).collect());
+    let turn = if is_first { 0 } else { fastrand::u32(..) };
+    let members = members.at_turn(turn.into());
     let members = match (&words.sticky, &secrets) {
         (Some(sticky), Some(secrets)) => {
             let cookies = Cookies::new(sticky, secrets, &name, members.all())?;

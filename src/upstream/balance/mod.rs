@@ -44,6 +44,14 @@ impl Balancer {
         }
     }
 
+    /// The same, where members take turns from this one on.
+    pub fn at(self, turn: u64) -> Balancer {
+        match self {
+            Balancer::RoundRobin(state) => Balancer::RoundRobin(state.at(turn)),
+            other => other,
+        }
+    }
+
     /// The index of the member that is next, among those that are `eligible`. `key` is that of the request, where there
     /// is one. `is_first`: it is what a request gets if all is well; others do not count where members take turns.
     pub fn pick(

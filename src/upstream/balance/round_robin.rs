@@ -46,6 +46,11 @@ impl RoundRobin {
         RoundRobin { ends, is_even, turns: AtomicU64::new(0), turns_apart: AtomicU64::new(0) }
     }
 
+    /// The same, whose next turn is this one.
+    pub fn at(self, turn: u64) -> RoundRobin {
+        RoundRobin { turns: AtomicU64::new(turn), turns_apart: AtomicU64::new(turn), ..self }
+    }
+
     /// The next among those that are `eligible`.
     pub fn pick(&self, members: &[Member], eligible: impl Fn(usize) -> bool) -> Option<usize> {
         for _ in 0..members.len().min(TURNS_MAX) {
