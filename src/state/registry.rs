@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Instant;
 
 use crate::config::BackendAddress;
 use crate::lifecycle::bucket::Bucket;
@@ -11,18 +12,42 @@ use crate::net::tls::secrets::Secrets;
 use crate::net::tls::tickets::Tickets;
 use crate::upstream::backend::{Backend, Health};
 use crate::upstream::queue::Queue;
+use crate::upstream::retry::budget::Budget;
 
 /// All that any generation or tunnel still holds.
 #[derive(Default)]
 pub struct Registry {
     backends: Mutex<HashMap<Key, Weak<Backend>>>,
     queues: Mutex<HashMap<Arc<str>, Weak<Queue>>>,
-    buckets: Mutex<HashMap<String, Weak<Bucket>>>,
+    buckets: Named<Bucket>,
+    budgets: Named<Budget>,
     tickets: Mutex<HashMap<Arc<str>, (Rules, Tickets)>>,
     secrets: OnceLock<Option<Secrets>>,
 }
 
 type Key = (Arc<str>, BackendAddress);
+
+/// Things by name, each as long as anyone holds it.
+struct Named<T>(Mutex<HashMap<String, Weak<T>>>);
+
+impl<T> Default for Named<T> {
+    fn default() -> Named<T> {
+        Named(Mutex::default())
+    }
+}
+
+impl<T> Named<T> {
+    fn get(&self, name: &str, new: impl FnOnce() -> T) -> Arc<T> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(one) = all.get(name).and_then(Weak::upgrade) {
+            return one;
+        }
+        all.retain(|_, weak| weak.strong_count() > 0);
+        let one = Arc::new(new());
+        all.insert(name.to_owned(), Arc::downgrade(&one));
+        one
+    }
+}
 
 impl Registry {
     /// The backend at `address` of `pool`: the same one as long as anyone holds it. One that is not of the `first`
@@ -61,14 +86,12 @@ impl Registry {
 
     /// What paces the handshakes of `route`: the same as long as a generation has it.
     pub fn bucket(&self, route: &str) -> Arc<Bucket> {
-        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(bucket) = buckets.get(route).and_then(Weak::upgrade) {
-            return bucket;
-        }
-        buckets.retain(|_, weak| weak.strong_count() > 0);
-        let bucket = Arc::default();
-        buckets.insert(route.to_owned(), Arc::downgrade(&bucket));
-        bucket
+        self.buckets.get(route, Bucket::default)
+    }
+
+    /// What the retries of `pool` come out of: the same as long as a generation has any there.
+    pub fn budget(&self, pool: &str) -> Arc<Budget> {
+        self.budgets.get(pool, || Budget::new(Instant::now()))
     }
 
     /// The ticket keys of the listener `name`: the same ones for as long as there is a listener of that name that demands

@@ -34,13 +34,14 @@ use crate::telemetry::Metrics;
 pub struct Retry {
     /// When there are any.
     pub rules: config::Retry,
-    budget: Budget,
+    /// The same in all generations.
+    budget: Arc<Budget>,
 }
 
 impl Retry {
-    /// By these rules; there has been none.
-    pub fn new(rules: config::Retry) -> Retry {
-        Retry { rules, budget: Budget::new(std::time::Instant::now()) }
+    /// By these rules, out of this budget.
+    pub fn new(rules: config::Retry, budget: Arc<Budget>) -> Retry {
+        Retry { rules, budget }
     }
 }
 

@@ -101,7 +101,7 @@ pub fn assemble(
         sources,
         health: words.health.clone(),
         ejection: words.ejection.clone(),
-        retry: words.retry.clone().map(Retry::new),
+        retry: words.retry.clone().map(|rules| Retry::new(rules, registry.budget(&name))),
         connect_timeout: words.connect_timeout,
         handshake_timeout: words.handshake_timeout,
         response_timeout: words.response_timeout,

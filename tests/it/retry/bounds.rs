@@ -46,6 +46,24 @@ async fn the_budget_bounds_them() {
     assert_eq!(proxy.metric(REFUSED).await, 0.0);
 }
 
+/// Nor does it begin anew when the configuration does.
+#[tokio::test]
+async fn the_budget_outlives_a_reload() {
+    let busy = [Backend::answers(BUSY).await, Backend::answers(BUSY).await];
+    let addresses = busy.each_ref().map(|backend| backend.address);
+    let text = config(&addresses, "status = [503], budget = \"0%\", budget_per_second = 1");
+    let (proxy, begun) = (Proxy::start(&text).await, std::time::Instant::now());
+    for change in ["1ms", "2ms"] {
+        proxy.change_to(&text.replace("back_off = \"0s\"", &format!("back_off = \"{change}\""))).await;
+        for _ in 0..15 {
+            declined(&proxy).await;
+        }
+    }
+    let retries = proxy.metric(&super::retries("status")).await;
+    // Those of ten seconds, and of each that has gone by.
+    assert!((10.0..=11.0 + begun.elapsed().as_secs_f64()).contains(&retries), "{retries}");
+}
+
 /// A budget that is spent does not take from a slow backend the time that it has without retries.
 #[tokio::test]
 async fn without_a_budget_a_slow_backend_has_its_time() {
