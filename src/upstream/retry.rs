@@ -18,11 +18,11 @@ use tokio::time::{Instant, sleep, timeout};
 
 use self::back_off::back_off;
 use self::budget::Budget;
-use super::backend::{Backend, Lease, Seat};
+use super::backend::{Backend, Health, Lease, Seat};
 use super::ejection;
-use super::members::{Lack, TRIES_MAX, Tried, Wish};
+use super::members::{Lack, Tried, Wish};
 use super::pool::Pool;
-use crate::config::{self, Tcp};
+use crate::config::{self, State, Tcp};
 use crate::net::dial::{self, DialError, Way};
 use crate::net::stream::Stream;
 use crate::outcome::{ConnectError, Fault, Refusal, RetryCause};
@@ -98,21 +98,13 @@ impl<'a> Search<'a> {
     /// When no backend is left, or no other may be tried, [`Refusal::Unreachable`]; [`Refusal::BackendRate`].
     pub async fn reach(&mut self, mut seat: Seat) -> Result<(Seat, Stream), Refusal> {
         loop {
-            let wait = self.pace(seat.backend());
-            if let Some(wait) = wait.filter(|wait| !wait.is_zero()) {
-                self.pool.metrics.delayed.increment();
-                // Few wait, and all would have to make room for the timer.
-                Box::pin(sleep(wait)).await;
-            }
-            if wait.is_some()
-                && let Some(stream) = self.dial(seat.backend()).await?
-            {
+            let is_its_turn = self.pace(seat.backend()).await;
+            if is_its_turn && let Some(stream) = self.dial(seat.backend()).await? {
                 return Ok((seat, stream));
             }
-            let is_retry = wait.is_some();
             drop(seat);
             seat = self.seat().await?;
-            if is_retry {
+            if is_its_turn {
                 self.count(RetryCause::Connect);
             }
         }
@@ -180,17 +172,33 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// How long until it is the backend's turn to get a handshake; `None` when another one must be asked, because that would be
-    /// too late.
-    fn pace(&mut self, backend: &Backend) -> Option<Duration> {
-        let Some(words) = &self.pool.handshake_rate else { return Some(Duration::ZERO) };
+    /// Waits until it is the backend's turn to get a handshake; `false` when another one must be asked, because that would be
+    /// too late, or because it may get none any more.
+    async fn pace(&mut self, backend: &Arc<Backend>) -> bool {
+        let Some(words) = &self.pool.handshake_rate else { return true };
         match backend.bucket.take(words) {
-            Ok(wait) => Some(wait),
+            Ok(Duration::ZERO) => true,
+            Ok(wait) => {
+                self.pool.metrics.delayed.increment();
+                let state = backend.standing.state();
+                // Few wait, and all would have to make room for the timer.
+                Box::pin(sleep(wait)).await;
+                self.is_still(backend, state)
+            }
             Err(wait) => {
                 self.failure = Refusal::BackendRate(wait);
-                None
+                false
             }
         }
+    }
+
+    /// Whether a backend that was in this state before a wait may still be chosen.
+    fn is_still(&self, backend: &Arc<Backend>, before: State) -> bool {
+        let (state, newest) = (backend.standing.state(), self.pool.queue.newest());
+        let is_named = newest.filter(|newest| !std::ptr::eq(&**newest, self.pool)).is_none_or(|newest| {
+            newest.members.all().iter().any(|member| Arc::ptr_eq(&member.backend, backend))
+        });
+        is_named && (state == State::Active || state == before) && backend.health() != Health::Down
     }
 
     /// The next backend to try for a plain request, which takes no seat and waits for none.
@@ -229,19 +237,30 @@ impl<'a> Search<'a> {
     pub async fn go_on(&mut self, cause: RetryCause, deadline: Instant) -> Option<Lease> {
         let wait = self.back_off(deadline)?;
         let lease = self.pick().ok()?;
-        self.spend(cause, wait).await.then_some(lease)
+        let before = lease.backend().standing.state();
+        match self.spend(cause, wait).await {
+            true if self.is_still(lease.backend(), before) => Some(lease),
+            true => self.pick().ok(),
+            false => None,
+        }
     }
 
     /// The same for a handshake.
     pub async fn go_on_seated(&mut self, cause: RetryCause, deadline: Instant) -> Option<Seat> {
         let wait = self.back_off(deadline)?;
         let seat = self.seat().await.ok()?;
-        self.spend(cause, wait).await.then_some(seat)
+        let before = seat.backend().standing.state();
+        match self.spend(cause, wait).await {
+            true if self.is_still(seat.backend(), before) => Some(seat),
+            true => self.seat().await.ok(),
+            false => None,
+        }
     }
 
-    /// How long to wait before the next retry; `None` when that is not before `deadline`.
+    /// How long to wait before the next retry; `None` when that is not before `deadline`, or when there were enough.
     fn back_off(&self, deadline: Instant) -> Option<Duration> {
-        let wait = back_off(self.rules()?, self.retries, fastrand::f64());
+        let is_left = |rules: &&config::Retry| (self.retries as usize) + 1 < rules.attempts;
+        let wait = back_off(self.rules().filter(is_left)?, self.retries, fastrand::f64());
         (Instant::now() + wait < deadline).then_some(wait)
     }
 

@@ -195,3 +195,26 @@ async fn over_http2_a_handshake_is_paced_as_well() {
     }
     assert!(open.len() <= may_be(1, begun) && open.len() + refused == 10, "{}", open.len());
 }
+
+/// What may get none any more when the wait is over gets none: others are asked, if there are any.
+#[tokio::test]
+async fn who_waits_does_not_go_to_a_backend_that_was_disabled_meanwhile() {
+    let backend = Backend::echo("a").await;
+    let rate = "handshake_rate = { per_second = 1, burst = 1, wait = \"1h\" }";
+    let proxy = Proxy::start(&config("", &format!("{rate}\n{}", backends(&[&backend])))).await;
+    let begun = Instant::now();
+    let crowd = crowd(&proxy, 4);
+    let disable = async {
+        proxy.wait_metric("longhaul_pool_delays_total{pool=\"all\"}", 3.0).await;
+        let address = backend.address;
+        let order = format!("/api/v1/backends/state?pool=all&backend={address}&state=disabled");
+        assert_eq!(proxy.admin("POST", &order).await.0, 200);
+        may_be(1, begun)
+    };
+    let (answers, may_be) = tokio::join!(crowd, disable);
+    let opened = answers.iter().filter(|(_, head)| head.status() == 101).count();
+    assert!(opened <= may_be, "{opened} of {may_be}");
+    assert_eq!(backend.called(), opened);
+    let others = proxy.metric(&refused("no_backend")).await;
+    assert_eq!(others, (4 - opened) as f64);
+}
