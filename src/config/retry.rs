@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use super::Statuses;
 
-/// How many backends of a pool one request tries at most, whatever it says: with more, a client would wait for the sum of
-/// their deadlines.
+/// How many backends of a pool may get one request, at most.
 pub const ATTEMPTS_MAX: usize = 4;
 
 /// `pools.NAME.retry`: when a request goes on to another backend after one that had got it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retry {
-    /// Backends that one request tries, from 1 to [`ATTEMPTS_MAX`].
+    /// Backends that may get one request, from 1 to [`ATTEMPTS_MAX`]; with 1 no other is tried whatever happens.
     pub attempts: usize,
     /// After how long without an answer a WebSocket handshake goes on; `None` waits for `handshake_timeout`.
     pub try_timeout: Option<Duration>,

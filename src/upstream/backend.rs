@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use super::ejection::Conduct;
 use super::queue::Queue;
+use super::reach::Reach;
 pub use super::standing::Health;
-use super::standing::Standing;
+use super::standing::{Standing, since_origin_ms};
 use crate::config::{BackendAddress, State};
 use crate::lifecycle::Count;
 use crate::lifecycle::bucket::Bucket;
@@ -43,6 +44,8 @@ pub struct Backend {
     leaving: AtomicBool,
     /// What requests have found out of it.
     pub conduct: Conduct,
+    /// Whether it could be reached of late.
+    pub(super) reach: Reach,
     /// Microseconds that its last probe took, and one more; 0 if there was none.
     probe_us: AtomicU64,
     /// When a failure of it was last warned of.
@@ -77,6 +80,7 @@ impl Backend {
             wanted,
             leaving: AtomicBool::new(false),
             conduct: Conduct::default(),
+            reach: Reach::default(),
             probe_us: AtomicU64::new(0),
             complained: Mutex::default(),
         }
@@ -129,20 +133,46 @@ impl Backend {
         self.probe_us.load(Relaxed).checked_sub(1).map(Duration::from_micros)
     }
 
-    /// Whether it is active, of this health, and not ejected.
-    pub fn is_ready_and(&self, health: Health) -> bool {
-        self.standing.is_active_and(health) || self.has_come_back_as(health)
+    /// Whether it is active, of this health, and not out: neither ejected, nor out of reach a moment ago. One that was
+    /// longer ago is for those who `may_try` it.
+    pub fn is_ready_and(&self, health: Health, may_try: bool) -> bool {
+        self.standing.is_active_and(health) || self.has_come_back_as(health, may_try)
     }
 
     /// The same of one that may be out: apart, so that the choice is short for the others.
     #[cold]
-    fn has_come_back_as(&self, health: Health) -> bool {
-        self.standing.is_ejected() && !self.is_ejected() && self.standing.is_active_and(health)
+    fn has_come_back_as(&self, health: Health, may_try: bool) -> bool {
+        self.standing.is_doubted_and(health) && self.is_in(may_try)
+    }
+
+    /// Whether it is neither ejected nor out of reach, whatever its health and its state.
+    pub fn is_in(&self, may_try: bool) -> bool {
+        !self.is_ejected() && (!self.standing.is_unreached() || may_try && self.reach.is_due(now_ms()))
     }
 
     /// Whether it may be chosen when nobody is ready: that requests fail there is known, that it refuses all is not.
     pub fn is_last_resort(&self) -> bool {
-        self.is_ejected() && self.standing.state() == State::Active && self.health() != Health::Down
+        let is_out = self.standing.is_unreached() || self.is_ejected();
+        is_out && self.standing.state() == State::Active && self.health() != Health::Down
+    }
+
+    /// A connection to it that began then did not come about: for a while it is chosen only where nobody else can be.
+    pub fn unreached(&self, begun: Instant) {
+        self.reach.fail(since_origin_ms(begun), now_ms());
+        self.standing.set_unreached();
+    }
+
+    /// A connection to it came about. It is new among the others if it had been out of reach for longer than a moment.
+    pub fn reached(&self) {
+        if self.standing.is_unreached() {
+            self.standing.set_reached(self.reach.succeed() > 1);
+            self.queue.wake();
+        }
+    }
+
+    /// Whether the caller is the one who tries whether it is in reach again.
+    pub fn may_be_tried(&self) -> bool {
+        self.reach.claim(now_ms())
     }
 
     /// Whether requests that failed have taken it out, and its time is not over.
@@ -208,6 +238,10 @@ impl Backend {
         }
         may
     }
+}
+
+fn now_ms() -> u64 {
+    since_origin_ms(Instant::now())
 }
 
 /// One unit of load on a backend, for as long as it is held.

@@ -2,13 +2,15 @@
 //!
 //! The member that a client's cookie names comes first, as long as it may go on. Then who is up and active, by the pool's
 //! balancer; if there is nobody, who has not been probed yet; where that is nobody either, the backups, rank after rank, in
-//! the same order; and only then who is ejected.
+//! the same order; and only then who is ejected, or was out of reach a moment ago. One who was out of reach longer ago is
+//! as good as the others to one request, if it has not tried any before: whatever becomes of that, others are left to it.
 //!
 //! Who is full gets no tunnels. A client that comes back to such a one goes to another, but those that would be next in
 //! that order are not asked: full is not down, and a place comes free sooner than backups warm up.
 
 #[cfg(test)]
 mod tests;
+mod tried;
 
 use std::cell::Cell;
 use std::iter;
@@ -18,10 +20,12 @@ use std::sync::Arc;
 use http::HeaderMap;
 use http::request::Parts;
 
+use self::tried::LAST_RESORTS_MAX;
+pub use self::tried::{TRIES_MAX, Tried};
 use super::backend::{Backend, Health, Lease, Seat};
 use super::balance::{Balancer, key};
 use super::sticky::{Cookies, Shown};
-use crate::config::{ATTEMPTS_MAX, Balance, HashKey, State};
+use crate::config::{Balance, HashKey, State};
 use crate::proto::forwarded;
 use crate::proto::peer::Peer;
 
@@ -149,7 +153,7 @@ impl Members {
     /// A lease on the backend that should carry the next request, other than those that were `tried`, to which it is
     /// added. `None` when none is left, and after [`TRIES_MAX`].
     pub fn pick(&self, wish: Wish, tried: &mut Tried) -> Option<Lease> {
-        let place = self.choose::<false>(wish, tried, &Cell::default())?;
+        let place = self.find::<false>(wish, tried, &Cell::default())?;
         let member = self.all.get(place)?;
         tried.add(place)?;
         Some(Lease::new(member.backend.clone()))
@@ -167,7 +171,7 @@ impl Members {
         }
         loop {
             let is_full = Cell::new(false);
-            let place = self.choose::<true>(wish, tried, &is_full).filter(|_| !tried.is_full());
+            let place = self.find::<true>(wish, tried, &is_full).filter(|_| !tried.is_full());
             let Some(member) = place.and_then(|place| self.all.get(place)) else {
                 return Err(if is_full.get() { Lack::Seats } else { Lack::Backends });
             };
@@ -180,31 +184,72 @@ impl Members {
     }
 
     /// `SEATED`: only those with a free seat; `is_full` tells whether others stood in the way.
-    fn choose<const SEATED: bool>(&self, wish: Wish, tried: &Tried, is_full: &Cell<bool>) -> Option<usize> {
+    fn find<const SEATED: bool>(&self, wish: Wish, tried: &Tried, is_full: &Cell<bool>) -> Option<usize> {
+        let may_try = tried.is_empty();
+        match self.choose::<SEATED>(wish, tried, is_full, may_try) {
+            // It was out of reach, and another one was faster to try it.
+            Some(place) if may_try && !self.may_have(place) => {
+                is_full.set(false);
+                self.choose::<SEATED>(wish, tried, is_full, false)
+            }
+            found => found,
+        }
+        .or_else(|| self.last_resort::<SEATED>(wish, tried, is_full))
+    }
+
+    fn may_have(&self, place: usize) -> bool {
+        let may_have =
+            |member: &Member| !member.backend.standing.is_unreached() || member.backend.may_be_tried();
+        self.all.get(place).is_some_and(may_have)
+    }
+
+    /// `may_try`: also those who were out of reach, and of whom one request may find out whether they are now.
+    fn choose<const SEATED: bool>(
+        &self,
+        wish: Wish,
+        tried: &Tried,
+        is_full: &Cell<bool>,
+        may_try: bool,
+    ) -> Option<usize> {
         if let Some(named) = wish.cookie.member
             && !tried.contains(named)
-            && self.may_go_on(named)
+            && self.may_go_on(named, may_try)
             && (!SEATED || self.all.get(named).is_some_and(|member| member.backend.has_seat()))
         {
             return Some(named);
         }
-        let is_up = |backend: &Backend| backend.is_ready_and(Health::Up);
+        let is_up = |backend: &Backend| backend.is_ready_and(Health::Up, may_try);
         // Nearly always there is one.
         self.among::<SEATED>(&self.first, wish, tried, is_full, tried.is_empty(), is_up)
-            .or_else(|| self.others::<SEATED>(wish, tried, is_full))
+            .or_else(|| self.others::<SEATED>(wish, tried, is_full, may_try))
     }
 
     #[cold]
-    fn others<const SEATED: bool>(&self, wish: Wish, tried: &Tried, is_full: &Cell<bool>) -> Option<usize> {
+    fn others<const SEATED: bool>(
+        &self,
+        wish: Wish,
+        tried: &Tried,
+        is_full: &Cell<bool>,
+        may_try: bool,
+    ) -> Option<usize> {
         let look = |group, health| {
-            self.among::<SEATED>(group, wish, tried, is_full, false, |backend| backend.is_ready_and(health))
+            let is_ready = |backend: &Backend| backend.is_ready_and(health, may_try);
+            self.among::<SEATED>(group, wish, tried, is_full, false, is_ready)
         };
         let stand_in = |group| look(group, Health::Up).or_else(|| look(group, Health::Unknown));
-        let last_resort =
-            |group| self.among::<SEATED>(group, wish, tried, is_full, false, Backend::is_last_resort);
-        look(&self.first, Health::Unknown)
-            .or_else(|| self.backups.iter().find_map(stand_in))
-            .or_else(|| iter::once(&self.first).chain(&self.backups).find_map(last_resort))
+        look(&self.first, Health::Unknown).or_else(|| self.backups.iter().find_map(stand_in))
+    }
+
+    #[cold]
+    fn last_resort<const SEATED: bool>(
+        &self,
+        wish: Wish,
+        tried: &Tried,
+        is_full: &Cell<bool>,
+    ) -> Option<usize> {
+        let look = |group| self.among::<SEATED>(group, wish, tried, is_full, false, Backend::is_last_resort);
+        let all = || iter::once(&self.first).chain(&self.backups);
+        (tried.count() < LAST_RESORTS_MAX).then(all)?.find_map(look)
     }
 
     fn among<const SEATED: bool>(
@@ -238,9 +283,9 @@ impl Members {
         picked.map(|index| first + index)
     }
 
-    /// Whether clients that come back to this member get it: also while it drains, but not while it is ejected, nor a
-    /// backup that is not needed.
-    fn may_go_on(&self, place: usize) -> bool {
+    /// Whether clients that come back to this member get it: also while it drains, but not while it is ejected or out of
+    /// reach, nor a backup that is not needed.
+    fn may_go_on(&self, place: usize, may_try: bool) -> bool {
         let Some(member) = self.all.get(place) else { return false };
         let standing = &member.backend.standing;
         // Those before it are in the groups before its own.
@@ -248,48 +293,11 @@ impl Members {
         let is_needed = || {
             let better = iter::once(&self.first).chain(&self.backups).take_while(is_better);
             let mut better = better.filter_map(|group| self.all.get(group.places.clone())).flatten();
-            !better.any(|other| other.backend.is_ready_and(Health::Up))
+            !better.any(|other| other.backend.is_ready_and(Health::Up, may_try))
         };
         standing.health() != Health::Down
             && standing.state() != State::Disabled
-            && !member.backend.is_ejected()
+            && member.backend.is_in(may_try)
             && (member.rank == 0 || is_needed())
-    }
-}
-
-/// Backends that one request tries, at most: with more, a client would wait for the sum of their deadlines.
-pub const TRIES_MAX: usize = ATTEMPTS_MAX;
-
-/// Which members of a pool a request has tried, at most [`TRIES_MAX`].
-#[derive(Debug, Default)]
-pub struct Tried {
-    places: [usize; TRIES_MAX],
-    count: usize,
-}
-
-impl Tried {
-    fn contains(&self, place: usize) -> bool {
-        self.count > 0 && self.places.iter().take(self.count).any(|tried| *tried == place)
-    }
-
-    /// Whether none was tried.
-    pub fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
-    fn is_full(&self) -> bool {
-        self.count == TRIES_MAX
-    }
-
-    /// One was tried that is none of these members.
-    pub fn add_stranger(&mut self) {
-        self.add(usize::MAX);
-    }
-
-    /// `None` when there is no room for one more.
-    fn add(&mut self, place: usize) -> Option<()> {
-        *self.places.get_mut(self.count)? = place;
-        self.count += 1;
-        Some(())
     }
 }

@@ -9,6 +9,7 @@ pub mod health;
 pub mod members;
 pub mod pool;
 pub mod queue;
+pub mod reach;
 pub mod request;
 pub mod retry;
 pub mod reuse;

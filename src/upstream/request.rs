@@ -119,6 +119,7 @@ async fn connect(
     match reuse::take(lease.backend(), search.pool) {
         Some(connection) => {
             search.pool.metrics.reused.increment();
+            lease.backend().reached();
             Ok((lease, connection))
         }
         None => connect_anew(search, lease, limits).await,

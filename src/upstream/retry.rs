@@ -1,7 +1,7 @@
 //! Reaching a backend, and another one where that cannot make anything happen twice.
 //!
-//! A connection that does not come about costs nobody anything, so the next backend is asked at once. Once a backend has
-//! got a request, only a pool with a [`Retry`] lets it go on to another: when there was not a byte of an answer in time
+//! A connection that does not come about costs nobody anything but time, so the next backend is asked at once, as long as
+//! there is enough of it, and the others hear of it ([`reach`](super::reach)). Once a backend has got a request, only a pool with a [`Retry`] lets it go on to another: when there was not a byte of an answer in time
 //! or at all, or when the answer was one of its statuses. That puts load on backends that may be sick, so it waits
 //! ([`mod@back_off`]), and comes out of a [`Budget`].
 //!
@@ -45,6 +45,9 @@ impl Retry {
     }
 }
 
+/// How many times `connect_timeout` one request waits for connections, at most.
+const CONNECT_TIMEOUTS_MAX: u32 = 4;
+
 /// The search of one request for a backend that can be reached.
 pub struct Search<'a> {
     /// Where it searches.
@@ -54,8 +57,8 @@ pub struct Search<'a> {
     wish: Wish,
     way: Way<'a>,
     tried: Tried,
-    /// Backends that may still be tried.
-    left: usize,
+    /// How long it has waited for connections that did not come about.
+    waited: Duration,
     /// How often it has gone on after a backend had got the request.
     retries: u32,
     /// What the last backend said.
@@ -73,14 +76,21 @@ impl<'a> Search<'a> {
     ) -> Search<'a> {
         let hello = pool.proxy_protocol.map(|version| client.write(version));
         let way = Way { hello, tls: pool.tls.as_ref(), tcp, sources: &pool.sources };
-        let mut left = TRIES_MAX;
         if let Some(retry) = &pool.retry {
             retry.budget.request(std::time::Instant::now());
-            left = retry.rules.attempts;
         }
         let is_empty = pool.members.all().is_empty();
         let failure = if is_empty { Refusal::NoBackendYet } else { Refusal::NoBackend };
-        Search { pool, metrics, wish, way, tried: Tried::default(), left, retries: 0, failure }
+        Search {
+            pool,
+            metrics,
+            wish,
+            way,
+            tried: Tried::default(),
+            waited: Duration::ZERO,
+            retries: 0,
+            failure,
+        }
     }
 
     /// A connection to a backend for a tunnel, and the seat there.
@@ -130,7 +140,6 @@ impl<'a> Search<'a> {
     /// # Errors
     /// As [`Search::pick`]; [`Refusal::QueueFull`] and [`Refusal::QueueTimeout`].
     async fn seat(&mut self) -> Result<Seat, Refusal> {
-        self.left = self.left.checked_sub(1).ok_or_else(|| self.failure.clone())?;
         let (members, is_new) = (&self.pool.members, self.tried.is_empty());
         if !(is_new && members.is_limited() && self.pool.queue.waiting() > 0) {
             match members.seat(self.wish, &mut self.tried) {
@@ -207,24 +216,44 @@ impl<'a> Search<'a> {
     /// When none is left, what the last one tried said; [`Refusal::NoBackend`] when none may be picked at all, and
     /// [`Refusal::NoBackendYet`] when there is none.
     pub fn pick(&mut self) -> Result<Lease, Refusal> {
-        self.left = self.left.checked_sub(1).ok_or_else(|| self.failure.clone())?;
         self.pool.members.pick(self.wish, &mut self.tried).ok_or_else(|| self.failure.clone())
     }
 
     /// A new connection; `None` when it did not come about, and another backend may be tried.
     async fn dial(&mut self, backend: &Arc<Backend>) -> Result<Option<Stream>, Refusal> {
-        let error = match dial::connect(&backend.address, &self.way, self.pool.connect_timeout).await {
+        let begun = std::time::Instant::now();
+        let patience = self.pool.connect_timeout.min(self.patience());
+        let error = match dial::connect(&backend.address, &self.way, patience).await {
             Ok(stream) => {
                 backend.conduct.succeeded(Fault::Connect);
+                backend.reached();
                 return Ok(Some(stream));
             }
             Err(error) => error,
         };
         self.metrics.connect_error(&self.pool.name, &backend.label, error.error);
-        ejection::unreachable(self.pool, backend, &error, self.metrics);
+        if ejection::unreachable(self.pool, backend, &error, self.metrics) {
+            backend.unreached(begun);
+        }
         tell_log(backend, &error);
+        self.waited += begun.elapsed();
         self.failure = Refusal::Unreachable(error.error);
-        if self.failure.tries_another() { Ok(None) } else { Err(self.failure.clone()) }
+        if self.failure.tries_another() && self.may_try_another() {
+            Ok(None)
+        } else {
+            Err(self.failure.clone())
+        }
+    }
+
+    /// How long it may still wait for connections.
+    fn patience(&self) -> Duration {
+        self.pool.connect_timeout.saturating_mul(CONNECT_TIMEOUTS_MAX).saturating_sub(self.waited)
+    }
+
+    /// Whether another backend would have the time to be reached, and the rules let it be tried at all.
+    fn may_try_another(&self) -> bool {
+        let is_only_one = self.rules().is_some_and(|rules| rules.attempts == 1);
+        !is_only_one && self.patience() * 2 >= self.pool.connect_timeout
     }
 
     /// The rules by which a request goes on that a backend has got; `None` when it does not.

@@ -1,6 +1,6 @@
 //! How a backend stands: its health, the state that the operator wants it in, whether requests that failed have
-//! taken it out, and since when it can be chosen. What a
-//! choice asks of every member is one byte.
+//! taken it out, whether it could be reached, and since when it can be chosen. What a choice asks of every member is one
+//! byte.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
@@ -41,6 +41,8 @@ const RISEN: u8 = 0b0001_0000;
 const FIRST: u8 = 0b0010_0000;
 /// Requests that failed have taken it out, for a time that [`Conduct`](super::ejection::Conduct) knows.
 const EJECTED: u8 = 0b0100_0000;
+/// The last connection to it did not come about; for how long that counts, [`Reach`](super::reach::Reach) knows.
+const UNREACHED: u8 = 0b1000_0000;
 
 /// Times are milliseconds since this.
 static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -86,9 +88,15 @@ impl Standing {
         }
     }
 
-    /// Whether it is active, of this health, and not ejected.
+    /// Whether it is active, of this health, and neither ejected nor found out of reach.
     pub fn is_active_and(&self, health: Health) -> bool {
-        self.bits.load(Relaxed) & (HEALTH | STATE | EJECTED) == health as u8
+        self.bits.load(Relaxed) & (HEALTH | STATE | EJECTED | UNREACHED) == health as u8
+    }
+
+    /// Whether it is ejected or was found out of reach, and but for that active and of this health.
+    pub fn is_doubted_and(&self, health: Health) -> bool {
+        let bits = self.bits.load(Relaxed);
+        bits & (EJECTED | UNREACHED) != 0 && bits & (HEALTH | STATE) == health as u8
     }
 
     /// Sets the health; returns what it was. Who comes up is new among the others, unless that is the process's first
@@ -134,6 +142,24 @@ impl Standing {
         }
     }
 
+    /// Whether the last connection to it did not come about.
+    pub fn is_unreached(&self) -> bool {
+        self.bits.load(Relaxed) & UNREACHED != 0
+    }
+
+    /// The last connection to it did not come about.
+    pub fn set_unreached(&self) {
+        self.bits.fetch_or(UNREACHED, Relaxed);
+    }
+
+    /// It was reached; if it `is_new` by that, it is new among the others.
+    pub fn set_reached(&self, is_new: bool) {
+        self.bits.fetch_and(!UNREACHED, Relaxed);
+        if is_new {
+            self.rise();
+        }
+    }
+
     /// Whether it became available while others were, and has not been seen to be [settled](Standing::settle).
     pub fn is_risen(&self) -> bool {
         self.bits.load(Relaxed) & RISEN != 0
@@ -150,8 +176,7 @@ impl Standing {
     }
 
     fn rise(&self) {
-        let now = u64::try_from(ORIGIN.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.risen_ms.store(now, Relaxed);
+        self.risen_ms.store(since_origin_ms(Instant::now()), Relaxed);
         self.bits.fetch_or(RISEN, Relaxed);
     }
 
@@ -159,6 +184,11 @@ impl Standing {
     fn change(&self, mask: u8, bits: u8) {
         let _ = self.bits.fetch_update(Relaxed, Relaxed, |before| Some(before & !mask | bits));
     }
+}
+
+/// A time as an atomic can hold it; what was before all backends is 0.
+pub(super) fn since_origin_ms(at: Instant) -> u64 {
+    u64::try_from(at.saturating_duration_since(*ORIGIN).as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod connect;
 mod ejection;
 mod http;
 mod on_down;
+mod reach;
 mod websocket;
 
 use std::fmt::Display;

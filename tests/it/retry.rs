@@ -201,17 +201,3 @@ async fn a_slow_backend_is_given_up_only_for_another() {
     assert_eq!(backend.receive_text().await, "late");
     expect_retries(&proxy, &[]).await;
 }
-
-#[tokio::test]
-async fn what_comes_back_serves_again() {
-    let (socket, address) = refusing();
-    let well = Backend::echo("well").await;
-    let proxy = Proxy::start(&config(&[address, well.address], "")).await;
-    assert_eq!(who_serves(&proxy).await.1, "well");
-    drop(socket);
-    let listener = tokio::net::TcpListener::bind(address).await.expect("the port is free");
-    let _back = Backend::echo_on(listener, "back");
-    let names = [who_serves(&proxy).await.1, who_serves(&proxy).await.1];
-    assert!(names.contains(&"back".to_string()), "{names:?}");
-    expect_retries(&proxy, &[("connect", 1.0)]).await;
-}

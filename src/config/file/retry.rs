@@ -8,7 +8,7 @@ use crate::config::words::{List, Number, Off, StatusRange};
 words! {
     /// `pools.NAME.retry`
     struct RetryWords = "`pools.NAME.retry`" {
-        /// Backends that one request tries, 1 to 4; default 4.
+        /// Backends that may get one request, 1 to 4; default 4.
         optional attempts: Number<1, { ATTEMPTS_MAX as u64 }>,
         /// How long a backend may think about a WebSocket handshake until another is asked, or `"off"`; default 3s.
         optional try_timeout: Off<Timeout>,

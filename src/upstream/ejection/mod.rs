@@ -132,10 +132,14 @@ impl Conduct {
     }
 }
 
-/// A connection to a backend of `pool` did not come about.
-pub fn unreachable(pool: &Pool, backend: &Backend, error: &DialError, metrics: &Metrics) {
-    if error.error.blames_backend() {
-        failed(pool, backend, Fault::Connect, metrics);
+/// A connection to a backend of `pool` did not come about. Whether that is to be remembered of it, as in every pool
+/// ([`reach`](super::reach)), because ejection has no say in it: it counts no such failures, or cannot eject this backend.
+pub fn unreachable(pool: &Pool, backend: &Backend, error: &DialError, metrics: &Metrics) -> bool {
+    let is_counted = pool.ejection.as_ref().is_some_and(|rules| rules.connect_failures.is_some());
+    match error.error {
+        error if error.blames_machine() => false,
+        error if is_counted && error.blames_backend() => failed(pool, backend, Fault::Connect, metrics),
+        _ => true,
     }
 }
 
@@ -153,7 +157,9 @@ pub fn answered(pool: &Pool, backend: &Backend, reply: &Result<Reply, Refusal>, 
         Err(_) => return,
     };
     match has_failed {
-        true => failed(pool, backend, Fault::Handshake, metrics),
+        true => {
+            failed(pool, backend, Fault::Handshake, metrics);
+        }
         false => backend.conduct.succeeded(Fault::Handshake),
     }
 }
@@ -161,16 +167,19 @@ pub fn answered(pool: &Pool, backend: &Backend, reply: &Result<Reply, Refusal>, 
 /// A backend of `pool` broke off a tunnel that had lived for so long since it `opened`.
 pub fn died(pool: &Pool, backend: &Backend, opened: Instant, lived: Duration, metrics: &Metrics) {
     match &pool.ejection {
-        Some(rules) if lived < rules.early_death_within => failed(pool, backend, Fault::EarlyDeath, metrics),
+        Some(rules) if lived < rules.early_death_within => {
+            failed(pool, backend, Fault::EarlyDeath, metrics);
+        }
         _ => backend.conduct.tunnel_lived(opened),
     }
 }
 
-fn failed(pool: &Pool, backend: &Backend, fault: Fault, metrics: &Metrics) {
-    let Some(rules) = &pool.ejection else { return };
+/// Whether it would be ejected for that, could the pool do without it.
+fn failed(pool: &Pool, backend: &Backend, fault: Fault, metrics: &Metrics) -> bool {
+    let Some(rules) = &pool.ejection else { return false };
     let now = Instant::now();
     if !backend.conduct.fail(fault, rules, now) {
-        return;
+        return false;
     }
     let (name, address, reason) = (&pool.name, &backend.label, fault.label());
     let ejecting = EJECTING.lock().unwrap_or_else(PoisonError::into_inner);
@@ -178,14 +187,15 @@ fn failed(pool: &Pool, backend: &Backend, fault: Fault, metrics: &Metrics) {
         if backend.may_complain() {
             tracing::warn!(pool = %name, backend = %address, reason, "backend not ejected: too few are left");
         }
-        return;
+        return true;
     }
     // Another worker may have been faster.
-    let Some(time) = backend.conduct.eject(&backend.standing, fault, rules, now) else { return };
+    let Some(time) = backend.conduct.eject(&backend.standing, fault, rules, now) else { return false };
     drop(ejecting);
     metrics.ejection(name, address, fault);
     let for_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     tracing::warn!(pool = %name, backend = %address, reason, for_ms, "backend ejected");
+    false
 }
 
 /// Whether the pool can do without this backend, beside those that are ejected or down already.

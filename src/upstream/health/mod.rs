@@ -74,6 +74,9 @@ pub async fn watch(
             Err(Unwell { lack: Some(lack), detail, .. }) => tell_lack(&backend, lack, detail),
             result => {
                 backend.probed(took);
+                if result.is_ok() {
+                    backend.reached();
+                }
                 if let Some(health) = streak.judge(backend.health(), result.is_ok(), check) {
                     turn(&backend, health, result);
                 }

@@ -1,6 +1,6 @@
 //! Who is chosen, and who is not, whatever the balancer.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
@@ -152,29 +152,119 @@ fn who_is_ejected_is_the_last_resort_also_for_clients_that_come_back() {
     assert_eq!(seen(&members), [1]);
 }
 
+/// Nobody has come through to a member for a while, and it is to be left alone for ten seconds.
+fn lose(member: &Member) {
+    let now = Instant::now();
+    (0..5).for_each(|failure| member.backend.unreached(now + Duration::from_secs(failure)));
+}
+
+#[test]
+fn who_is_out_of_reach_is_the_last_resort_also_for_clients_that_come_back() {
+    let members = pool(2, 1);
+    lose(&members.all[1]);
+    assert_eq!(seen(&members), [0]);
+    assert!((0..6).all(|_| next(&members, Some(1)) == Some(0)));
+    lose(&members.all[0]);
+    assert_eq!(seen(&members), [2]);
+    lose(&members.all[2]);
+    assert_eq!(seen(&members), [0, 1]);
+    eject(&members.all[0]);
+    assert_eq!(seen(&members), [0, 1]);
+    members.all[0].backend.configure(State::Draining);
+    members.all[1].backend.set_health(Health::Down);
+    assert_eq!(seen(&members), [2]);
+    // The first connection ends it, and who comes back is new among the others.
+    let backend = &members.all[1].backend;
+    backend.set_health(Health::Up);
+    backend.standing.settle();
+    backend.reached();
+    assert!(backend.standing.is_risen());
+    assert_eq!(seen(&members), [1]);
+    assert_eq!(next(&members, Some(1)), Some(1));
+}
+
+#[test]
+fn who_could_not_be_reached_for_a_moment_is_not_new_for_it() {
+    let members = pool(1, 0);
+    let backend = &members.all[0].backend;
+    backend.unreached(Instant::now());
+    assert!(backend.standing.is_unreached());
+    backend.reached();
+    assert!(!backend.standing.is_unreached() && !backend.standing.is_risen());
+}
+
+/// And not as a second try: if all are tried that were out of reach, nobody is left whom a request could reach.
+#[test]
+fn one_request_tries_who_was_out_of_reach_and_others_go_past() {
+    for is_limited in [false, true] {
+        for balance in balances() {
+            let mut all = members(&[1; 4]);
+            if is_limited {
+                all.iter_mut().for_each(|member| member.seats_max = Some(1_000));
+            }
+            let members = Members::new(&balance, all);
+            let lost = |place: usize| members.all[place].backend.standing.is_unreached();
+            members.all[..3].iter().for_each(lose);
+            members.all[..3].iter().for_each(|member| member.backend.reach.end());
+            let wish = |key| Wish { key: Some(key), ..Wish::default() };
+            let pick = |tried: &mut Tried| {
+                let key = fastrand::u64(..);
+                let seat = members.seat(wish(key), tried).unwrap();
+                members.all.iter().position(|member| Arc::ptr_eq(&member.backend, seat.backend())).unwrap()
+            };
+            let mut found = Vec::new();
+            for _ in 0..200 {
+                let mut tried = Tried::default();
+                let first = pick(&mut tried);
+                if lost(first) {
+                    found.push(first);
+                    assert_eq!(pick(&mut tried), 3, "{balance:?}");
+                }
+            }
+            found.sort_unstable();
+            assert_eq!(found, [0, 1, 2], "{balance:?}");
+        }
+    }
+}
+
+#[test]
+fn having_tried_four_nobody_is_given_one_that_is_out_of_reach() {
+    let members = pool(7, 0);
+    members.all[..6].iter().for_each(lose);
+    let mut tried = Tried::default();
+    let mut leases = Vec::new();
+    while let Some(lease) = members.pick(Wish::default(), &mut tried) {
+        leases.push(lease);
+    }
+    assert_eq!((leases.len(), members.all[6].backend.load()), (LAST_RESORTS_MAX, 1));
+}
+
 proptest! {
     /// Whoever is chosen, there is nobody better; and there is nobody only when nobody may be chosen.
     #[test]
     fn nobody_is_chosen_while_there_is_somebody_better(
-        kinds in prop::collection::vec((0..3_u8, 0..3_u8, any::<bool>(), any::<bool>()), 1..8),
+        kinds in prop::collection::vec((0..3_u8, 0..3_u8, 0..4_u8, any::<bool>()), 1..8),
         key: Option<u64>,
         named in prop::option::of(0..8_usize),
     ) {
         for balance in balances() {
             let mut all = tests::members(&vec![1; kinds.len()]);
-            for (member, (health, state, ejected, backup)) in all.iter_mut().zip(&kinds) {
+            for (member, (health, state, out, backup)) in all.iter_mut().zip(&kinds) {
                 let states = [State::Active, State::Draining, State::Disabled];
                 member.backend.set_health([Health::Up, Health::Unknown, Health::Down][usize::from(*health)]);
                 member.backend.configure(states[usize::from(*state)]);
-                if *ejected {
+                if out & 1 == 1 {
                     eject(member);
+                }
+                if out & 2 == 2 {
+                    lose(member);
                 }
                 member.rank = u16::from(*backup);
             }
             let members = Members::new(&balance, all);
             let rank = |backend: &Backend, backup: bool| match (backend.standing.state(), backend.health()) {
                 (State::Draining | State::Disabled, _) | (_, Health::Down) => None,
-                _ if backend.is_ejected() => Some(4 + u8::from(backup)),
+                _ if !backend.is_in(true) => Some(4 + u8::from(backup)),
                 (_, health) => Some(2 * u8::from(backup) + u8::from(health == Health::Unknown)),
             };
             let best = members.all.iter().filter_map(|member| rank(&member.backend, member.rank > 0)).min();
@@ -188,8 +278,8 @@ proptest! {
             let found = picked(None).map(|picked| rank(&picked, backup(&picked)));
             prop_assert_eq!(found, best.map(Some));
             if let Some(found) = picked(named) {
-                // A cookie leads to who drains, but never to who is ejected while there is another.
-                prop_assert!(!found.is_ejected() || best.is_none_or(|best| best >= 4));
+                // A cookie leads to who drains, but never to who is out while there is another.
+                prop_assert!(found.is_in(true) || best.is_none_or(|best| best >= 4));
                 prop_assert!(found.standing.state() != State::Disabled && found.health() != Health::Down);
             }
         }
@@ -198,7 +288,7 @@ proptest! {
 
 #[test]
 fn who_was_tried_is_not_tried_again_and_there_is_an_end_of_it() {
-    let members = pool(3, 3);
+    let members = pool(15, 3);
     let mut tried = Tried::default();
     let mut leases = Vec::new();
     while let Some(lease) = members.pick(Wish::default(), &mut tried) {
@@ -207,7 +297,7 @@ fn who_was_tried_is_not_tried_again_and_there_is_an_end_of_it() {
     assert_eq!(leases.len(), TRIES_MAX);
     let places =
         |wanted: Range<usize>| members.all[wanted].iter().map(|member| member.backend.load()).sum::<usize>();
-    assert_eq!((places(0..3), places(3..6)), (3, 1));
+    assert_eq!((places(0..15), places(15..18)), (15, 1));
 }
 
 #[test]
@@ -261,17 +351,20 @@ proptest! {
     /// A seat is at one of those whom a request might get, if one of them has a free seat; others never stand in.
     #[test]
     fn a_seat_is_where_a_request_would_go_or_nowhere(
-        kinds in prop::collection::vec((0..3_u8, 0..3_u8, any::<bool>(), any::<bool>(), any::<bool>()), 1..8),
+        kinds in prop::collection::vec((0..3_u8, 0..3_u8, 0..4_u8, any::<bool>(), any::<bool>()), 1..8),
         key: Option<u64>,
     ) {
         for balance in balances() {
             let mut all = tests::members(&vec![1; kinds.len()]);
-            for (member, (health, state, ejected, backup, full)) in all.iter_mut().zip(&kinds) {
+            for (member, (health, state, out, backup, full)) in all.iter_mut().zip(&kinds) {
                 let states = [State::Active, State::Draining, State::Disabled];
                 member.backend.set_health([Health::Up, Health::Unknown, Health::Down][usize::from(*health)]);
                 member.backend.configure(states[usize::from(*state)]);
-                if *ejected {
+                if out & 1 == 1 {
                     eject(member);
+                }
+                if out & 2 == 2 {
+                    lose(member);
                 }
                 (member.rank, member.seats_max) = (u16::from(*backup), Some(usize::from(!full)));
                 member.backend.set_seats_max(member.seats_max);
@@ -279,7 +372,7 @@ proptest! {
             let members = Members::new(&balance, all);
             let rank = |backend: &Backend, backup: bool| match (backend.standing.state(), backend.health()) {
                 (State::Draining | State::Disabled, _) | (_, Health::Down) => None,
-                _ if backend.is_ejected() => Some(4 + u8::from(backup)),
+                _ if !backend.is_in(true) => Some(4 + u8::from(backup)),
                 (_, health) => Some(2 * u8::from(backup) + u8::from(health == Health::Unknown)),
             };
             let ranked = || members.all.iter().filter_map(|member| {

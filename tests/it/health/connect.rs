@@ -9,10 +9,10 @@ use super::{refused, who_answers};
 use crate::kit::{Backend, Proxy, plain};
 
 /// A port whose queue is full: the kernel drops what else wants to connect.
-struct Deaf(Socket, Mutex<Vec<Socket>>);
+pub struct Deaf(Socket, Mutex<Vec<Socket>>);
 
 impl Deaf {
-    fn new() -> Deaf {
+    pub fn new() -> Deaf {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
         socket.listen(0).expect("a listener");
@@ -26,7 +26,7 @@ impl Deaf {
         deaf
     }
 
-    fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> SocketAddr {
         self.0.local_addr().expect("a bound socket").as_socket().expect("an IP address")
     }
 }
