@@ -220,7 +220,7 @@
 //! | empty DATA frames | 100 in a connection's life | the connection is cut |
 //! | tunnels of a backend | `max_tunnels`, if there is one | handshakes wait in line |
 //! | handshakes in that line | `queue.waiting_max`, each `queue.timeout` | 503 |
-//! | connections to backends for one request | 16, each `connect_timeout`, together four times that, TLS included | 502, 504 |
+//! | connections to backends for one request | 8, each `connect_timeout`, together four times that, TLS included | 502, 504 |
 //! | idle connections to a backend | `keepalive.idle_max`, `timeout` and `age_max`; together what the descriptors leave | they are closed |
 //! | connections to one backend from one source address | the ports of `net.ipv4.ip_local_port_range` | the next of `source_addresses`; then 503 |
 //! | a backend's answer | `handshake_timeout`, `response_timeout` | 504 |

@@ -135,6 +135,7 @@ impl Backend {
 
     /// Whether it is active, of this health, and not out: neither ejected, nor out of reach a moment ago. One that was
     /// longer ago is for those who `may_try` it.
+    #[inline]
     pub fn is_ready_and(&self, health: Health, may_try: bool) -> bool {
         self.standing.is_active_and(health) || self.has_come_back_as(health, may_try)
     }

@@ -185,53 +185,46 @@ impl Members {
 
     /// `SEATED`: only those with a free seat; `is_full` tells whether others stood in the way.
     fn find<const SEATED: bool>(&self, wish: Wish, tried: &Tried, is_full: &Cell<bool>) -> Option<usize> {
-        let may_try = tried.is_empty();
-        match self.choose::<SEATED>(wish, tried, is_full, may_try) {
-            // It was out of reach, and another one was faster to try it.
-            Some(place) if may_try && !self.may_have(place) => {
-                is_full.set(false);
-                self.choose::<SEATED>(wish, tried, is_full, false)
+        loop {
+            let found = self.choose::<SEATED>(wish, tried, is_full);
+            match found {
+                Some(place) if !self.is_unreached(place) => return found,
+                // Another one was faster to try it, so it is not the next any more.
+                Some(place) if !self.may_try(place) => is_full.set(false),
+                Some(_) => return found,
+                None => return self.last_resort::<SEATED>(wish, tried, is_full),
             }
-            found => found,
         }
-        .or_else(|| self.last_resort::<SEATED>(wish, tried, is_full))
     }
 
-    fn may_have(&self, place: usize) -> bool {
-        let may_have =
-            |member: &Member| !member.backend.standing.is_unreached() || member.backend.may_be_tried();
-        self.all.get(place).is_some_and(may_have)
+    /// Whether this request is the one that tries who was out of reach.
+    #[cold]
+    fn may_try(&self, place: usize) -> bool {
+        self.all.get(place).is_some_and(|member| member.backend.may_be_tried())
     }
 
-    /// `may_try`: also those who were out of reach, and of whom one request may find out whether they are now.
-    fn choose<const SEATED: bool>(
-        &self,
-        wish: Wish,
-        tried: &Tried,
-        is_full: &Cell<bool>,
-        may_try: bool,
-    ) -> Option<usize> {
+    fn is_unreached(&self, place: usize) -> bool {
+        self.all.get(place).is_some_and(|member| member.backend.standing.is_unreached())
+    }
+
+    fn choose<const SEATED: bool>(&self, wish: Wish, tried: &Tried, is_full: &Cell<bool>) -> Option<usize> {
+        let is_first = tried.is_empty();
         if let Some(named) = wish.cookie.member
             && !tried.contains(named)
-            && self.may_go_on(named, may_try)
+            && self.may_go_on(named, is_first)
             && (!SEATED || self.all.get(named).is_some_and(|member| member.backend.has_seat()))
         {
             return Some(named);
         }
-        let is_up = |backend: &Backend| backend.is_ready_and(Health::Up, may_try);
+        let is_up = |backend: &Backend| backend.is_ready_and(Health::Up, is_first);
         // Nearly always there is one.
-        self.among::<SEATED>(&self.first, wish, tried, is_full, tried.is_empty(), is_up)
-            .or_else(|| self.others::<SEATED>(wish, tried, is_full, may_try))
+        self.among::<SEATED>(&self.first, wish, tried, is_full, is_first, is_up)
+            .or_else(|| self.others::<SEATED>(wish, tried, is_full))
     }
 
     #[cold]
-    fn others<const SEATED: bool>(
-        &self,
-        wish: Wish,
-        tried: &Tried,
-        is_full: &Cell<bool>,
-        may_try: bool,
-    ) -> Option<usize> {
+    fn others<const SEATED: bool>(&self, wish: Wish, tried: &Tried, is_full: &Cell<bool>) -> Option<usize> {
+        let may_try = tried.is_empty();
         let look = |group, health| {
             let is_ready = |backend: &Backend| backend.is_ready_and(health, may_try);
             self.among::<SEATED>(group, wish, tried, is_full, false, is_ready)

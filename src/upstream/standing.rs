@@ -89,6 +89,7 @@ impl Standing {
     }
 
     /// Whether it is active, of this health, and neither ejected nor found out of reach.
+    #[inline]
     pub fn is_active_and(&self, health: Health) -> bool {
         self.bits.load(Relaxed) & (HEALTH | STATE | EJECTED | UNREACHED) == health as u8
     }
@@ -143,6 +144,7 @@ impl Standing {
     }
 
     /// Whether the last connection to it did not come about.
+    #[inline]
     pub fn is_unreached(&self) -> bool {
         self.bits.load(Relaxed) & UNREACHED != 0
     }
