@@ -110,6 +110,7 @@ fn run(config: Config, path: &Path) -> ExitCode {
 /// Does all that a start does before it binds addresses.
 fn check(path: &Path, format: Format, asked: &Asked) -> ExitCode {
     let built = Config::load(path)
+        .map(|config| if asked.is_explained() { config.without_secrets() } else { config })
         .and_then(|config| build::build(Arc::new(config), None, &Registry::default(), &Metrics::new(1)));
     match (built, format) {
         (Ok(snapshot), Format::Text) => {

@@ -53,6 +53,11 @@ struct Target {
 }
 
 impl Asked {
+    /// Whether a request is asked about.
+    pub fn is_explained(&self) -> bool {
+        self.explain.is_some()
+    }
+
     /// What is to be told, and whether there is a route; `None` when nothing was asked.
     pub fn explain(&self, snapshot: &Snapshot) -> Option<(String, bool)> {
         let target = self.explain.as_ref()?;

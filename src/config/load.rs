@@ -15,6 +15,20 @@ pub const FILES_BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub use super::include::INCLUDED_FILES_MAX;
 
 impl Config {
+    /// The same as far as routes go, with nothing that a certificate, a key or a secret in a file is needed for.
+    pub fn without_secrets(mut self) -> Self {
+        for listener in &mut self.listeners {
+            listener.tls = None;
+        }
+        for pool in self.pools.values_mut() {
+            pool.tls = None;
+            if let Some(sticky) = &mut pool.sticky {
+                sticky.keys = None;
+            }
+        }
+        self
+    }
+
     /// Reads and checks a configuration file and the files that it includes. Certificates and keys are not
     /// opened.
     ///

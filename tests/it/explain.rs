@@ -286,3 +286,18 @@ async fn the_running_proxy_agrees() {
         assert!(told.contains(&format!(" takes route `{expected}` ")), "{told}");
     }
 }
+
+/// Who asks need not be who may read the keys.
+#[test]
+fn certificates_keys_and_secrets_need_not_be_there() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pair = "cert = \"no.pem\", key = \"no.key\"";
+    let text = config("127.0.0.1:1").replace("[[routes]]\nname = \"chat\"", &format!(
+        "tls = {{ certificates = [{{ {pair} }}], ticket_keys = \"no.keys\" }}\n[[routes]]\nname = \"chat\""
+    )) + &format!("tls = {{ ca = \"no.pem\", {pair} }}\nsticky = {{ keys = \"no.keys\" }}\n");
+    std::fs::write(folder.path().join("main.toml"), text).expect("a writable folder");
+    let (status, told, wrong) = run(folder.path(), &["--explain", "GET https://other.example/"]);
+    assert_eq!(status, Some(0), "{wrong}");
+    assert!(told.contains("other"), "{told}");
+    assert_eq!(run(folder.path(), &[]).0, Some(78));
+}
