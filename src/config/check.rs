@@ -8,6 +8,7 @@ mod actions;
 mod balance;
 mod discovery;
 mod ejection;
+mod futile;
 mod handshake_rate;
 mod health;
 mod listeners;

@@ -523,3 +523,37 @@ fn a_file_of_problems_is_bounded() {
     let long = format!("{} = \"{}\"", "k".repeat(100_000), "v".repeat(100_000));
     assert!(parse(&long).unwrap_err().render(true).len() < 10_000);
 }
+
+#[test]
+fn what_a_pool_can_never_have_is_warned_of() {
+    let one = POOL;
+    let two = &POOL.replace("]", ", \"127.0.0.2:2\"]");
+    let off = "[pools.p]\nbackends = [{ address = \"127.0.0.1:1\", state = \"disabled\" }]\n";
+    for (pool, keys, expected) in [
+        (one, "retry = {}\n", "has no retries"),
+        (one, "ejection = {}\n", "has no ejections"),
+        (two, "retry = {}\nejection = {}\n", ""),
+        (off, "", "all backends of this pool are disabled"),
+        (two, "source_addresses = [\"127.0.0.3\", \"::1\"]\n", ""),
+        (two, "source_addresses = [\"::1\"]\n", "of another family"),
+    ] {
+        let warnings = parse(&[LISTENER, ROUTE, pool, keys].concat()).unwrap().warnings;
+        let messages: Vec<_> = warnings.iter().map(|warning| warning.message.clone()).collect();
+        assert_eq!(messages.len(), usize::from(!expected.is_empty()), "{keys}: {messages:?}");
+        assert!(messages.iter().all(|message| message.contains(expected)), "{messages:?}");
+    }
+}
+
+#[test]
+fn a_try_leaves_time_for_others() {
+    for (handshake_timeout, expected) in [("10s", 3_000), ("3s", 1_000), ("600ms", 200), ("9s", 3_000)] {
+        let keys = format!("retry = {{}}\nhandshake_timeout = \"{handshake_timeout}\"\n");
+        let mut config = parse(&[LISTENER, ROUTE, POOL, &keys].concat()).unwrap();
+        let retry = config.pools.remove("p").unwrap().retry.unwrap();
+        assert_eq!(
+            retry.try_timeout,
+            Some(std::time::Duration::from_millis(expected)),
+            "{handshake_timeout}"
+        );
+    }
+}

@@ -70,6 +70,12 @@ impl Word for StatusRange {
         if let Some((first, last)) = ends.filter(|(first, last)| first <= last) {
             return Some(Self(first..=last));
         }
+        if let Some(status) = status(text) {
+            let remedy = format!("write {status}, without quotes");
+            let message = format!("\"{status}\" is not a range of statuses");
+            reader.report(&reader.place(value.span()), message, remedy);
+            return None;
+        }
         let message = format!("\"{}\" is not a range of statuses", shown(text));
         let remedy = "write the first and the last, from 100 to 599, such as \"200-299\"";
         reader.report(&reader.place(value.span()), message, remedy);

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use super::balance::{balance, sticky};
 use super::discovery::discovery;
 use super::ejection::ejection;
+use super::futile::{Asked, warn_of_futile};
 use super::handshake_rate::handshake_rate;
 use super::health::health;
 use super::retry::retry;
@@ -40,6 +41,11 @@ pub fn pools(words: Found<Named<PoolWords>>, reader: &mut Reader) -> Option<BTre
 }
 
 fn pool(name: At<String>, words: PoolWords, reader: &mut Reader) -> Option<Pool> {
+    let asked = Asked {
+        retry: words.retry.place().cloned(),
+        ejection: words.ejection.place().cloned(),
+        source_addresses: words.source_addresses.place().cloned(),
+    };
     let backends = backends(words.backends, &words.discovery, &name, reader);
     let discovery = match words.discovery.optional() {
         Some(Some(words)) => discovery(&name.value, words, reader).map(Some),
@@ -89,6 +95,9 @@ fn pool(name: At<String>, words: PoolWords, reader: &mut Reader) -> Option<Pool>
         report_only_backups(backends, reader);
     }
     let source_addresses = source_addresses(words.source_addresses.or(List(Vec::new())), reader);
+    if let (Some(backends), Some(sources), Some(None)) = (&backends, &source_addresses, &discovery) {
+        warn_of_futile(backends, sources, &asked, reader);
+    }
     if let (Some(backends), Some(Some(tls))) = (&backends, &tls) {
         report_nameless(backends, &tls.value, reader);
     }

@@ -12,7 +12,10 @@ const FAILURES_FROM: u16 = 400;
 
 pub fn retry(words: RetryWords, handshake_timeout: Option<Duration>, reader: &mut Reader) -> Option<Retry> {
     let place = words.try_timeout.place().cloned();
-    let try_timeout = words.try_timeout.or(defaults::TRY_TIMEOUT);
+    // A third of all that there is leaves room for two more.
+    let part = handshake_timeout.map(|all| all / 3);
+    let try_timeout =
+        words.try_timeout.or(defaults::TRY_TIMEOUT.map(|most| part.map_or(most, |part| most.min(part))));
     if let (Some(Some(one)), Some(all), Some(place)) = (try_timeout, handshake_timeout, place)
         && one >= all
     {

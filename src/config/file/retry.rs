@@ -10,7 +10,7 @@ words! {
     struct RetryWords = "`pools.NAME.retry`" {
         /// Backends that may get one request, 1 to 4; default 4.
         optional attempts: Number<1, { ATTEMPTS_MAX as u64 }>,
-        /// How long a backend may think about a WebSocket handshake until another is asked, or `"off"`; default 3s.
+        /// How long a backend may think about a WebSocket handshake until another is asked, or `"off"`; absent: 3s, or a third of `handshake_timeout` where that is shorter.
         optional try_timeout: Off<Timeout>,
         /// Answers after which another backend is asked: 503, `"502-504"`; absent: none.
         optional status: List<StatusRange, 1>,
