@@ -527,7 +527,7 @@ fn a_file_of_problems_is_bounded() {
 #[test]
 fn what_a_pool_can_never_have_is_warned_of() {
     let one = POOL;
-    let two = &POOL.replace("]", ", \"127.0.0.2:2\"]");
+    let two = &POOL.replace("\"]", "\", \"127.0.0.2:2\"]");
     let off = "[pools.p]\nbackends = [{ address = \"127.0.0.1:1\", state = \"disabled\" }]\n";
     for (pool, keys, expected) in [
         (one, "retry = {}\n", "has no retries"),
