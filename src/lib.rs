@@ -126,6 +126,10 @@
 //! tunnel whose route says `inspect = "off"` is not watched at all. What is to be added between frames, or kept back, has a
 //! block of its own in the direction that it is for, from then on ([`proto::weave`]).
 //!
+//! Pings of the proxy's own ([`tunnel::pings`]) go between two frames; their answers are known by a secret of the tunnel
+//! and kept back. The clock of an answer starts when its Ping was flushed, and any byte of the peer stops it. Between an
+//! answer and the next Ping, all passes as it is again.
+//!
 //! Time costs a tunnel nothing per message: a coarse clock of the worker ([`tunnel::clock`]) stamps activity, and one
 //! timer per tunnel looks at the stamp when it fires.
 //!
@@ -134,7 +138,7 @@
 //!
 //! | bytes | what |
 //! |---|---|
-//! | 512 | its task: [`tunnel::splice::Splice`] (288) with its guards (56), tokio's header and trailer, rounded up to 128 |
+//! | 512 | its task: [`tunnel::splice::Splice`] (296) with its guards (56), tokio's header and trailer, rounded up to 128 |
 //! | 2 x 256 | tokio's readiness of the two sockets, aligned to cache lines |
 //! | 176 | its entry in the live table ([`tunnel::sessions::Session`], 160, counted): its route's terms among it |
 //! | 96 | its timer: one, for the nearest of its deadlines |
@@ -142,7 +146,8 @@
 //! | about 42 | its share of the live table's nodes |
 //!
 //! What few tunnels have at a time has a block of its own behind that entry ([`tunnel::seldom`]): from the first control
-//! frame, or the first order, on: 96 bytes.
+//! frame, the first answer to a Ping, or the first order, on: 104 bytes. What is looked after of a tunnel has another
+//! ([`tunnel::care`]), from its first Ping on.
 //!
 //! Lease, permit, gauge, listener and metric handles are pointers in the task; route, backend and listener names
 //! are shared. A subprotocol that was agreed on costs its length. TLS from the client adds 6,473 bytes: rustls' read
@@ -228,6 +233,7 @@
 //! | a wait before a retry | `retry.back_off_max` | the retry begins, if it can before the deadline of all tries |
 //! | what a probe reads | an answer's head as above, `health.body_bytes_max`; 1 MiB of frames, 64 KiB behind the end | it has failed, or is cut |
 //! | a probe | `health.timeout` | it has failed |
+//! | silence of a side after a Ping | the route's `pings.timeout` | it is cut |
 //! | silence in a tunnel, or in an answer's body | the route's `idle_timeout` | it is ended |
 //! | bytes kept by a tunnel | 60 KiB a direction, and longhaul's own frames | nothing more is read |
 //! | a step of a tunnel's parting: to the end of a frame, to each side's Close | the route's `close_timeout` | it is cut |

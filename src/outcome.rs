@@ -418,7 +418,9 @@ pub enum EndReason {
     Vanished,
     /// Any other failure of a stream: TLS alerts and broken records among them.
     Broken,
-    /// No byte moved for the route's `idle_timeout`.
+    /// A peer said nothing for the route's `pings.timeout` after a Ping of longhaul's.
+    PingTimeout,
+    /// Neither peer sent anything for the route's `idle_timeout`.
     IdleTimeout,
     /// One direction had ended, and the other went on for the route's `half_close_timeout`.
     HalfCloseTimeout,
@@ -454,6 +456,7 @@ impl EndReason {
             EndReason::Truncated => "truncated",
             EndReason::Vanished => "vanished",
             EndReason::Broken => "broken",
+            EndReason::PingTimeout => "ping_timeout",
             EndReason::IdleTimeout => "idle_timeout",
             EndReason::HalfCloseTimeout => "half_close_timeout",
             EndReason::DrainDeadline => "drain_deadline",

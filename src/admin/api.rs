@@ -142,6 +142,7 @@ impl Api {
 fn describe(session: &Session) -> Value {
     let now = Instant::now();
     let since = |then| milliseconds(now.saturating_duration_since(then));
+    let round_trip = |direction| session.round_trip(direction).map(|took| took.as_micros() as f64 / 1000.0);
     let of = |direction| {
         let control = session.control(direction);
         let messages = session.messages(direction);
@@ -169,6 +170,8 @@ fn describe(session: &Session) -> Value {
         "bytes_to_client": session.bytes(Direction::ToClient),
         "messages_to_backend": session.messages(Direction::ToBackend),
         "messages_to_client": session.messages(Direction::ToClient),
+        "client_round_trip_ms": round_trip(Direction::ToClient),
+        "backend_round_trip_ms": round_trip(Direction::ToBackend),
         "to_backend": of(Direction::ToBackend),
         "to_client": of(Direction::ToClient),
     })

@@ -12,6 +12,7 @@ mod futile;
 mod handshake_rate;
 mod health;
 mod listeners;
+mod pings;
 pub(super) mod pools;
 mod retry;
 mod rewriting;

@@ -83,6 +83,13 @@ pub const HALF_CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// `routes.inspect`: whoever runs WebSockets wants to know what passes, and why they end.
 pub const INSPECT: Inspect = Inspect::Observe;
+/// `routes.pings.client`: below the idle timers of common middleboxes, and a client that has vanished is noticed within a
+/// minute.
+pub const PINGS_CLIENT: Option<Duration> = Some(Duration::from_secs(30));
+/// `routes.pings.backend`: backends are close, and many ping by themselves.
+pub const PINGS_BACKEND: Option<Duration> = None;
+/// `routes.pings.timeout`: a phone that wakes up answers within it.
+pub const PINGS_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// `pools.NAME.balance`: tunnels stay, so what counts is how many are open.
 pub const BALANCE: PlainBalance = PlainBalance::LeastConnections;

@@ -10,6 +10,7 @@ mod discovery;
 mod ejection;
 mod handshake_rate;
 mod health;
+mod pings;
 mod retry;
 
 use std::net::SocketAddr;
@@ -26,6 +27,7 @@ pub use self::discovery::{DiscoveryWords, SourceKind};
 pub use self::ejection::EjectionWords;
 pub use self::handshake_rate::HandshakeRateWords;
 pub use self::health::{HealthWords, ProbeKind, ProbeMethod};
+pub use self::pings::PingsWords;
 pub use self::retry::RetryWords;
 use super::reader::{Found, Reader, Word, words};
 use super::shape::Shape;
@@ -301,6 +303,8 @@ words! {
         optional close_timeout: Timeout,
         /// Whether frames are read as they pass: `"observe"`, `"strict"` or `"off"`; default observe.
         optional inspect: Inspect,
+        /// Pings of longhaul's own; absent: as its keys' defaults say, and none where `inspect` is `"off"`.
+        optional pings: PingsWords,
         /// Size of a request's body, 1B to 1TiB; absent: any.
         optional body_bytes_max: Size<1, 1_099_511_627_776>,
     }

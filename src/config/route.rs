@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::proto::prefix::Replacement;
 
-use super::{Action, At, Condition, HandshakeRate, HeaderEdits, Pattern};
+use super::{Action, At, Condition, HandshakeRate, HeaderEdits, Pattern, Pings};
 
 /// `[[routes]]`: a match, and what happens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub struct Route {
     pub close_timeout: Duration,
     /// Whether the frames of its tunnels are read.
     pub inspect: Inspect,
+    /// What longhaul sends by itself to know who is alive; none where `inspect` is `"off"`.
+    pub pings: Pings,
     /// Bytes of a request's body; `None` is any.
     pub body_bytes_max: Option<u64>,
 }

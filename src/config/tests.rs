@@ -163,6 +163,7 @@ fn the_full_example_shows_the_defaults() {
     assert_eq!(written.half_close_timeout, default.half_close_timeout);
     assert_eq!(written.close_timeout, default.close_timeout);
     assert_eq!(written.inspect, default.inspect);
+    assert_eq!(written.pings, default.pings);
     let (written, default) = (&full.pools["chat"], &minimal.pools["app"]);
     assert_eq!(written.balance, default.balance);
     assert_eq!(written.connect_timeout, default.connect_timeout);

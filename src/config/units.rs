@@ -28,6 +28,8 @@ pub type Timeout = Time<1, { 7 * DAY }>;
 pub type Delay = Time<0, { 7 * DAY }>;
 /// How long something may be silent: 1 ms to 30 days.
 pub type IdleTimeout = Time<1, { 30 * DAY }>;
+/// Between two Pings: 10 ms to 7 days.
+pub type PingInterval = Time<10, { 7 * DAY }>;
 /// How long a cookie lasts: 1 second to 30 days.
 pub type CookieAge = Time<SECOND, { 30 * DAY }>;
 /// A timer of the kernel that counts whole seconds, in 16 bits at most: 1 second to 9 hours.

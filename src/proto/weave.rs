@@ -12,10 +12,15 @@ use super::scan::{Frame, Kind, Scanner, Step};
 /// Payload of a Ping of the proxy's own: with its header and its mask an answer is held whole.
 pub const TOKEN_BYTES: usize = 8;
 
+/// Its beginning, by which an answer is known to be one, be it a late one; what follows tells which.
+pub const SECRET_BYTES: usize = 6;
+
 /// Who is told of what passes in one direction.
 pub trait Watch {
     /// Bytes were taken from the source.
     fn taken(&mut self, bytes: usize);
+    /// Some of them were of the source's own making: more than answers to the proxy's Pings.
+    fn moved(&mut self) {}
     /// The last byte of a frame was among them. `scanner` has just passed it.
     fn frame(&mut self, frame: Frame, scanner: &Scanner);
     /// Nothing more will be seen of frames: the source broke their rules.
@@ -30,7 +35,7 @@ pub trait Watch {
 #[derive(Debug)]
 pub struct Weave {
     scanner: Scanner,
-    /// There from the moment on when anything is to be added or kept back.
+    /// There while anything is to be added or kept back, and when it has been remembered for good.
     aside: Option<Box<Aside>>,
 }
 
@@ -49,7 +54,7 @@ struct Aside {
     /// The start of a frame, none of which has passed.
     tail: [u8; HEADER_BYTES_MAX],
     tail_bytes: usize,
-    /// What the Pong says that answers the proxy's own Ping.
+    /// What the Pong says that answers the proxy's latest Ping.
     awaited: Option<[u8; TOKEN_BYTES]>,
     /// Bytes of the source that did not pass.
     discarded: u64,
@@ -62,7 +67,7 @@ impl Weave {
         Weave { scanner, aside }
     }
 
-    /// Whether anything is to be added or kept back, or has been. All else passes as it is.
+    /// Whether anything is to be added or kept back, or what was is to be remembered. All else passes as it is.
     #[inline]
     pub fn is_busy(&self) -> bool {
         self.aside.is_some()
@@ -102,6 +107,14 @@ impl Weave {
         self.owes() && self.is_between()
     }
 
+    /// Whether what is said now will find its place, if the frame that passes ends.
+    pub fn is_open(&self) -> bool {
+        let is_closing = |aside: &Aside| aside.closing.or(aside.closed).is_some();
+        !self.scanner.is_blind()
+            && self.scanner.close().is_none()
+            && !self.aside.as_deref().is_some_and(is_closing)
+    }
+
     /// Whether a violation has ended the direction.
     pub fn is_cut_off(&self) -> bool {
         self.aside.as_deref().is_some_and(|aside| aside.is_cut_off)
@@ -123,11 +136,13 @@ impl Weave {
         self.aside.as_deref().map_or(0, |aside| aside.discarded)
     }
 
-    /// The answer to a Ping with this payload, which comes from the source, is kept back from now on; `None` ends that.
+    /// The answer to a Ping with this payload, which comes from the source, is kept back from now on, and with it those
+    /// whose first [`SECRET_BYTES`] are the same: answers to Pings before it. `None` ends that.
     pub fn await_answer(&mut self, token: Option<[u8; TOKEN_BYTES]>) {
         if token.is_some() || self.aside.is_some() {
             self.aside.get_or_insert_default().awaited = token;
         }
+        self.tidy();
     }
 
     /// Whether such an answer is still awaited.
@@ -160,23 +175,27 @@ impl Weave {
     ) -> Result<(), Violation> {
         let Weave { scanner, aside } = self;
         let Some(aside) = aside.as_deref_mut() else {
+            watch.moved();
             look(scanner, bytes, watch);
             pass(bytes);
             return Ok(());
         };
         let mut begun = scanner.at_boundary().then_some(0);
         let (mut passed, mut end, mut rest) = (0, bytes.len(), bytes);
-        let mut outcome = Ok(());
+        let (mut outcome, mut has_moved) = (Ok(()), false);
         while !rest.is_empty() {
             match scanner.step(&mut rest) {
                 Step::Frame(frame) => {
                     let here = bytes.len() - rest.len();
-                    match begun.filter(|_| aside.is_answer(frame, scanner)) {
+                    match begun.filter(|_| aside.takes_answer(frame, scanner)) {
                         Some(start) => {
                             aside.pass(bytes.get(passed..start), &mut pass);
-                            (passed, aside.awaited) = (here, None);
+                            passed = here;
                         }
-                        None => watch.frame(frame, scanner),
+                        None => {
+                            has_moved = true;
+                            watch.frame(frame, scanner);
+                        }
                     }
                     if !aside.waiting.is_empty() && scanner.close().is_none() {
                         aside.pass(bytes.get(passed..here), &mut pass);
@@ -208,6 +227,10 @@ impl Weave {
             aside.is_cut_off = true;
             aside.discarded += bytes.len().saturating_sub(end) as u64;
         }
+        if has_moved || end > passed || outcome.is_err() {
+            watch.moved();
+        }
+        self.tidy();
         outcome
     }
 
@@ -217,6 +240,14 @@ impl Weave {
             && let Some(aside) = &mut self.aside
         {
             aside.speak(&mut pass);
+            self.tidy();
+        }
+    }
+
+    /// From the moment on when nothing is left to be done or remembered, all passes as it is again.
+    fn tidy(&mut self) {
+        if self.aside.as_deref().is_some_and(Aside::is_idle) {
+            self.aside = None;
         }
     }
 
@@ -231,6 +262,10 @@ impl Weave {
     fn is_between(&self) -> bool {
         self.scanner.at_boundary() || self.is_cut_off()
     }
+}
+
+fn secret(token: &[u8; TOKEN_BYTES]) -> &[u8] {
+    token.get(..SECRET_BYTES).unwrap_or_default()
 }
 
 /// Reads the headers in what passes as it is.
@@ -260,9 +295,25 @@ impl Aside {
         self.closed = self.closing;
     }
 
-    fn is_answer(&self, frame: Frame, scanner: &Scanner) -> bool {
-        let is_as_long = frame.kind == Kind::Pong && frame.bytes == TOKEN_BYTES as u64;
-        is_as_long && self.awaited.is_some_and(|token| token == scanner.token())
+    /// Whether this frame answers a Ping of the proxy's. When it answers the latest, no further answer is to come: a peer
+    /// answers in order, if it answers all (RFC 6455 5.5.3).
+    fn takes_answer(&mut self, frame: Frame, scanner: &Scanner) -> bool {
+        let Some(awaited) = self.awaited else { return false };
+        let (token, is_as_long) = (scanner.token(), frame.bytes == TOKEN_BYTES as u64);
+        if frame.kind != Kind::Pong || !is_as_long || !token.starts_with(secret(&awaited)) {
+            return false;
+        }
+        if token == awaited {
+            self.awaited = None;
+        }
+        true
+    }
+
+    /// Whether it holds nothing, and never did what is to be remembered.
+    fn is_idle(&self) -> bool {
+        let has_rule = self.strict || self.is_cut_off || self.awaited.is_some();
+        let has_bytes = !self.waiting.is_empty() || self.tail_bytes > 0 || self.discarded > 0;
+        !has_rule && !has_bytes && self.closing.is_none() && self.closed.is_none()
     }
 
     /// Whether what has just begun may have to be kept back, and so must not pass in part.

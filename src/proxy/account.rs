@@ -281,6 +281,13 @@ pub fn closed(plane: &Plane, listener: &str, splice: &Splice, ending: Ending) {
         record.maybe("close_initiator", closing.by.map(Party::label)).flag("clean", closing.clean);
         record.maybe("farewell", splice.farewell().map(Farewell::label));
         record.milliseconds("lived_ms", lived);
+        for (direction, name) in
+            [(Direction::ToClient, "client_round_trip_ms"), (Direction::ToBackend, "backend_round_trip_ms")]
+        {
+            if let Some(took) = session.round_trip(direction) {
+                record.milliseconds(name, took);
+            }
+        }
         record.number("bytes_to_backend", session.bytes(Direction::ToBackend));
         record.number("bytes_to_client", session.bytes(Direction::ToClient));
         record.number("messages_to_backend", session.messages(Direction::ToBackend));

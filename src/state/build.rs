@@ -25,6 +25,7 @@ use crate::net::tls::tickets::Tickets;
 use crate::net::tls::{Settings, Terminator};
 use crate::route::Table;
 use crate::telemetry::Metrics;
+use crate::telemetry::labels::Direction;
 use crate::tunnel::Terms;
 use crate::upstream::pool::Pool;
 
@@ -185,13 +186,22 @@ impl Builder<'_> {
             }
             return Arc::new(Route::new(before.terms.clone(), words, action, before.pace.clone()));
         }
+        let metrics = self.metrics.route(name);
+        for (interval, direction) in
+            [(words.pings.client, Direction::ToClient), (words.pings.backend, Direction::ToBackend)]
+        {
+            if interval.is_some() {
+                metrics.pings(direction);
+            }
+        }
         let terms = Terms {
             route: Arc::from(name),
             idle_timeout: words.idle_timeout,
             half_close_timeout: words.half_close_timeout,
             close_timeout: words.close_timeout,
             inspect: words.inspect,
-            metrics: self.metrics.route(name),
+            pings: words.pings,
+            metrics,
         };
         let pace = words.handshake_rate.map(|words| {
             self.metrics.may_delay(name);
@@ -217,9 +227,9 @@ impl Route {
 
     /// Whether `words` would give the same, the action aside.
     fn is_as(&self, words: &config::Route) -> bool {
-        let Terms { idle_timeout, half_close_timeout, close_timeout, inspect, .. } = &*self.terms;
+        let Terms { idle_timeout, half_close_timeout, close_timeout, inspect, pings, .. } = &*self.terms;
         (idle_timeout, half_close_timeout) == (&words.idle_timeout, &words.half_close_timeout)
-            && (close_timeout, inspect) == (&words.close_timeout, &words.inspect)
+            && (close_timeout, inspect, pings) == (&words.close_timeout, &words.inspect, &words.pings)
             && self.origins == words.origins
             && self.pace.as_ref().map(|pace| pace.words) == words.handshake_rate
             && self.body_bytes_max == words.body_bytes_max

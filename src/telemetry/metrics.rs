@@ -4,7 +4,7 @@
 //! closed enums. A route label is empty where no route was found.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::Version;
@@ -16,7 +16,7 @@ use super::labels::{
 use super::process;
 use super::registry::{Buckets, Counter, Family, Gauge, GaugeGuard, Histogram, Kind, Registry, Samples};
 use crate::config::State;
-use crate::outcome::{Closing, ConnectError, Ending, Farewell, Fault, RetryCause};
+use crate::outcome::{Closing, ConnectError, Ending, Farewell, Fault, Party, RetryCause};
 use crate::proto::frame::Violation;
 use crate::proto::scan::{Frame, Kind as FrameKind};
 
@@ -47,6 +47,15 @@ static TUNNEL_SECONDS: Buckets = Buckets {
         24 * HOUR,
         72 * HOUR,
         168 * HOUR,
+    ],
+    per_unit: 1e6,
+};
+
+/// Ways to a peer and back: 0.5 ms to 10 s.
+static ROUND_TRIP_SECONDS: Buckets = Buckets {
+    bounds: &[
+        500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, SECOND, 2_500_000,
+        10_000_000,
     ],
     per_unit: 1e6,
 };
@@ -134,6 +143,8 @@ families! {
         "Tunnels that were ended for a side that was still there: it got a Close frame of longhaul's (sent), or was cut.";
     TUNNEL_DISCARDED = Kind::Counter, "longhaul_tunnel_discarded_bytes_total" ["route", "direction"]
         "Bytes that did not pass on in tunnels that have ended: behind a Close of longhaul's, or of a frame that broke the rules.";
+    PING_ROUND_TRIP = Kind::Histogram(&ROUND_TRIP_SECONDS), "longhaul_ping_round_trip_seconds" ["route", "side"]
+        "From a Ping of longhaul's own to its Pong, by the side that was asked.";
     TUNNEL_VIOLATIONS = Kind::Counter, "longhaul_tunnel_violations_total" ["route", "direction", "kind"]
         "Directions of tunnels that broke the rules of WebSocket frames, and are not read since.";
 
@@ -220,6 +231,8 @@ pub struct RouteMetrics {
     handshake: Histogram,
     /// The lives of tunnels that ended.
     pub duration: Histogram,
+    /// Of Pings, by the direction they go in, where they do.
+    round_trips: [OnceLock<Histogram>; 2],
     name: Box<str>,
     registry: Arc<Registry>,
 }
@@ -338,6 +351,22 @@ impl RouteMetrics {
         if direction == Direction::ToBackend { up } else { down }
     }
 
+    /// Pings go in this direction.
+    pub fn pings(&self, direction: Direction) {
+        self.round_trips(direction);
+    }
+
+    /// A Ping in this direction was answered after so long.
+    pub fn round_trip(&self, direction: Direction, took: Duration) {
+        self.round_trips(direction).observe(took);
+    }
+
+    fn round_trips(&self, direction: Direction) -> &Histogram {
+        let side = if direction == Direction::ToClient { Party::Client } else { Party::Backend };
+        let made = || self.registry.histogram(&PING_ROUND_TRIP, &[&self.name, side.label()]);
+        self.round_trips[direction as usize].get_or_init(made)
+    }
+
     /// A direction broke the rules of frames, which it does once.
     pub fn violation(&self, direction: Direction, kind: Violation) {
         self.registry.count(&TUNNEL_VIOLATIONS, &[&self.name, direction.label(), violation(kind)]);
@@ -387,6 +416,7 @@ impl Metrics {
             directions: Direction::BOTH.map(|way| DirectionMetrics::new(registry, name, way)),
             handshake: registry.histogram(&HANDSHAKE_DURATION, &[name]),
             duration: registry.histogram(&TUNNEL_DURATION, &[name]),
+            round_trips: Default::default(),
             name: name.into(),
             registry: registry.clone(),
         }

@@ -93,6 +93,11 @@ impl Flow {
         self.rest().is_empty()
     }
 
+    /// Whether the same has left longhaul, as far as the reader's stream can tell.
+    pub fn is_flushed(&self) -> bool {
+        self.is_passed_on() && !self.unflushed
+    }
+
     /// Whether the source has ended.
     pub fn source_ended(&self) -> bool {
         self.stage != Stage::Moving

@@ -4,11 +4,13 @@
 //! and its [`Terms`]. [`splice`] moves the bytes, [`flow`] is one of its two directions, [`tap`] counts
 //! what passes, [`sessions`] is the live table.
 
+pub mod care;
 pub mod clock;
 pub mod flow;
 pub mod goodbye;
 pub mod inject;
 pub mod parting;
+pub mod pings;
 pub mod scratch;
 pub mod seldom;
 pub mod sessions;
@@ -18,14 +20,14 @@ pub mod tap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::Inspect;
+use crate::config::{Inspect, Pings};
 use crate::telemetry::metrics::RouteMetrics;
 
 /// What a route gives its tunnels for life. A later configuration makes new terms; these stay as they are.
 pub struct Terms {
     /// The route's name.
     pub route: Arc<str>,
-    /// How long a tunnel may live without a byte in either direction.
+    /// How long a tunnel may live without anything of either peer's own.
     pub idle_timeout: Duration,
     /// How long one direction may go on after the other ended.
     pub half_close_timeout: Duration,
@@ -33,6 +35,8 @@ pub struct Terms {
     pub close_timeout: Duration,
     /// What is done with its frames.
     pub inspect: Inspect,
+    /// Pings of the proxy's own.
+    pub pings: Pings,
     /// Where the tunnel counts.
     pub metrics: RouteMetrics,
 }

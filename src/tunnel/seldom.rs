@@ -1,17 +1,20 @@
-//! What a tunnel's entry in the live table has only when there is something to tell: most tunnels have no control frame yet.
+//! What a tunnel's entry in the live table has only when there is something to tell: a young tunnel has no control frame yet.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use super::goodbye::Goodbye;
 use crate::proto::scan::{Close, Kind};
 use crate::telemetry::labels::Direction;
 
-/// Made at the first control frame, or with the first order.
+/// Made at the first control frame, the first answer to a Ping of the proxy's, or with the first order.
 #[derive(Default)]
 pub struct Seldom {
     control: [Cells; 2],
     goodbye: OnceLock<Goodbye>,
+    /// How long the last Ping of the proxy's and its answer took, by the direction it went in: microseconds, 0 for none.
+    round_trips: [AtomicU32; 2],
 }
 
 /// The control frames of one direction.
@@ -60,6 +63,18 @@ impl Seldom {
     /// The goodbye that was ordered.
     pub fn goodbye(&self) -> Option<&Goodbye> {
         self.goodbye.get()
+    }
+
+    /// A Ping in one direction was answered after so long.
+    pub fn answered(&self, direction: Direction, took: Duration) {
+        let microseconds = u32::try_from(took.as_micros()).unwrap_or(u32::MAX).max(1);
+        self.round_trips[direction as usize].store(microseconds, Relaxed);
+    }
+
+    /// How long the last one took that was.
+    pub fn round_trip(&self, direction: Direction) -> Option<Duration> {
+        let microseconds = self.round_trips[direction as usize].load(Relaxed);
+        (microseconds > 0).then(|| Duration::from_micros(microseconds.into()))
     }
 
     /// What came in one direction.

@@ -251,6 +251,16 @@ impl Session {
         self.seldom.load().as_ref().map(|seldom| seldom.control(direction)).unwrap_or_default()
     }
 
+    /// Notes that a Ping of the proxy's in this direction was answered after so long.
+    pub fn answered(&self, direction: Direction, took: Duration) {
+        self.seldom().answered(direction, took);
+    }
+
+    /// How long the way to the side is and back that `direction` leads to, as the last Ping of the proxy's found it.
+    pub fn round_trip(&self, direction: Direction) -> Option<Duration> {
+        self.seldom.load().as_ref()?.round_trip(direction)
+    }
+
     /// Orders the tunnel to say goodbye, as [`goodbye`](super::goodbye) tells; whether nobody had ordered one before.
     pub fn part(&self, goodbye: Goodbye) -> bool {
         let is_first = self.seldom().part(goodbye);

@@ -4,8 +4,10 @@
 //! answer, and then comes the end ([`super::parting`]). Else, and where nothing is known of frames, a reset travels as a
 //! reset, and an end as an end (FIN). After an end the other direction may go on for a while (`half_close_timeout`).
 
+mod deadlines;
 mod ending;
 mod facts;
+mod pinging;
 
 use std::io;
 use std::pin::Pin;
@@ -13,6 +15,7 @@ use std::task::{Context, Poll};
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::care::Care;
 use super::flow::{Fault, Flow};
 use super::parting::Parting;
 use super::sessions::{Cut, Registration, Session};
@@ -33,8 +36,10 @@ pub struct Splice {
     down: Flow,
     /// Who sent the first Close frame.
     closer: Option<Party>,
-    /// Whose stream ended first, and when.
-    ended: Option<(Party, Instant)>,
+    /// Whose stream ended first.
+    ended_by: Option<Party>,
+    /// And when.
+    ended_at: Instant,
     /// Fires at the nearest deadline that was known when it was last set; later bytes only move the deadline.
     timer: Pin<Box<Sleep>>,
     /// The timer was set, and the runtime must be told.
@@ -43,6 +48,8 @@ pub struct Splice {
     was_cut: bool,
     /// The end has begun, and somebody is still to be heard.
     parting: Option<Box<Parting>>,
+    /// There once there is something to look after.
+    care: Option<Box<Care>>,
     registration: Registration,
 }
 
@@ -71,17 +78,19 @@ impl Splice {
         };
         let (up, client_keeps_rules) = flow(&client, Direction::ToBackend);
         let (down, backend_keeps_rules) = flow(&backend, Direction::ToClient);
-        let timer = Box::pin(sleep_until(session.opened() + session.terms.idle_timeout));
+        let timer = Box::pin(sleep_until(deadlines::first(session)));
         let mut splice = Splice {
             streams: Some(Streams { client: client.stream, backend: backend.stream }),
             up,
             down,
             closer: None,
-            ended: None,
+            ended_by: None,
+            ended_at: session.opened(),
             timer,
             timer_set: true,
             was_cut: false,
             parting: None,
+            care: None,
             registration,
         };
         for (outcome, party) in [(client_keeps_rules, Party::Client), (backend_keeps_rules, Party::Backend)] {
@@ -105,6 +114,9 @@ impl Splice {
     /// Goes on with the tunnel; ready when it has ended. `leaves` says whether longhaul or the backend is about to stop.
     pub fn poll(&mut self, context: &mut Context<'_>, leaves: &dyn Fn() -> bool) -> Poll<Ending> {
         let mut ending = self.poll_flows(context, leaves);
+        if ending.is_pending() && self.is_pinging() {
+            self.follow_pings();
+        }
         // The timer is asked when it may have something to say: when it was set, and when nothing else woke the task.
         if ending.is_pending() && (self.timer_set || self.timer.is_elapsed()) {
             self.timer_set = false;
@@ -184,17 +196,17 @@ impl Splice {
                 (told(&self.up) || told(&self.down)).then_some(Party::Proxy)
             };
         }
-        if self.ended.is_none() {
+        if self.ended_by.is_none() {
             let ender = match (self.up.source_ended(), self.down.source_ended()) {
                 (true, _) => Some(Party::Client),
                 (false, true) => Some(Party::Backend),
                 (false, false) => None,
             };
             // The exact time, once: how young a tunnel died is compared with its opening.
-            self.ended = ender.map(|party| (party, Instant::now()));
-            if let Some((_, at)) = self.ended {
+            if ender.is_some() {
+                (self.ended_by, self.ended_at) = (ender, Instant::now());
                 let Terms { half_close_timeout, close_timeout, .. } = self.terms();
-                self.set_timer(at + *half_close_timeout.min(close_timeout));
+                self.set_timer(self.ended_at + *half_close_timeout.min(close_timeout));
             }
         }
     }
@@ -246,53 +258,5 @@ impl Splice {
             }
             None => Poll::Ready(Ending { by: Party::Proxy, reason: why.ending() }),
         }
-    }
-
-    /// Looks at the clock when the timer fires: bytes that have moved since have moved the deadline.
-    fn poll_deadlines(&mut self, context: &mut Context<'_>) -> Poll<Ending> {
-        while self.timer.as_mut().poll(context).is_ready() {
-            let now = Instant::now();
-            let nearest = match self.pass_deadlines(now, context) {
-                Ok(nearest) => nearest,
-                Err(ending) => return Poll::Ready(ending),
-            };
-            self.timer.as_mut().reset(nearest);
-        }
-        Poll::Pending
-    }
-
-    /// Does what is due at `now`; the next deadline, or the ending that this was.
-    fn pass_deadlines(&mut self, now: Instant, context: &mut Context<'_>) -> Result<Instant, Ending> {
-        let session = self.registration.session();
-        let (close_timeout, by) = (session.terms.close_timeout, Party::Proxy);
-        if let Some(parting) = &mut self.parting {
-            if parting.deadline <= now {
-                if !parting.overdue(&mut self.up, close_timeout) {
-                    return Err(parting.ending);
-                }
-                context.waker().wake_by_ref();
-            }
-            return Ok(parting.deadline);
-        }
-        let mut nearest = session.active() + session.terms.idle_timeout;
-        if nearest <= now {
-            return Err(Ending { by, reason: EndReason::IdleTimeout });
-        }
-        if let Some((_, at)) = self.ended {
-            let half_close = at + session.terms.half_close_timeout;
-            if half_close <= now {
-                return Err(Ending { by, reason: EndReason::HalfCloseTimeout });
-            }
-            nearest = nearest.min(half_close);
-            let answer = at + close_timeout;
-            if answer > now {
-                nearest = nearest.min(answer);
-            } else if self.up.is_silent() || self.down.is_silent() {
-                self.up.release();
-                self.down.release();
-                context.waker().wake_by_ref();
-            }
-        }
-        Ok(nearest)
     }
 }

@@ -36,8 +36,12 @@ impl Watch for Tap<'_> {
     fn taken(&mut self, bytes: usize) {
         let bytes = bytes as u64;
         self.session.count_bytes(self.direction, bytes);
-        self.session.touch(clock::now());
         self.metrics.bytes.add(bytes);
+    }
+
+    #[inline]
+    fn moved(&mut self) {
+        self.session.touch(clock::now());
     }
 
     fn frame(&mut self, frame: Frame, scanner: &Scanner) {

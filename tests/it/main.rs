@@ -29,6 +29,7 @@ mod memory;
 mod messages;
 mod metrics;
 mod origins;
+mod pings;
 mod pools;
 mod queue;
 mod regressions;

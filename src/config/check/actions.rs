@@ -66,6 +66,7 @@ fn report_backendless(action: &str, words: &RouteWords, reader: &mut Reader) -> 
         ("half_close_timeout", words.half_close_timeout.place()),
         ("close_timeout", words.close_timeout.place()),
         ("inspect", words.inspect.place()),
+        ("pings", words.pings.place()),
         ("body_bytes_max", words.body_bytes_max.place()),
         ("request_headers", words.request_headers.place()),
     ];

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use super::actions::action;
 use super::handshake_rate::handshake_rate;
+use super::pings::pings;
 use super::pools::KnownPools;
 use super::rewriting::{replacement, request_headers, response_headers};
 use super::{Unique, all, free_name, plain};
@@ -44,6 +45,8 @@ pub fn routes(
         let response_headers = response_headers(take(&mut words.response_headers), reader);
         let origins = words.origins.optional();
         let handshake_rate = handshake_rate(words.handshake_rate);
+        let inspect = words.inspect.or(defaults::INSPECT);
+        let pings = pings(words.pings, inspect, reader);
         Some(Route {
             name: name?,
             matches: matches?,
@@ -56,7 +59,8 @@ pub fn routes(
             idle_timeout: words.idle_timeout.or(defaults::IDLE_TIMEOUT)?,
             half_close_timeout: words.half_close_timeout.or(defaults::HALF_CLOSE_TIMEOUT)?,
             close_timeout: words.close_timeout.or(defaults::CLOSE_TIMEOUT)?,
-            inspect: words.inspect.or(defaults::INSPECT)?,
+            inspect: inspect?,
+            pings: pings?,
             body_bytes_max: words.body_bytes_max.optional()?.map(|size| size.value.0),
         })
     }))

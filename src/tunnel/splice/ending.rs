@@ -1,6 +1,7 @@
 //! How the loop ends: what a failure is, who is still to be told, and how the streams are let go.
 
 use std::io;
+use std::mem;
 use std::pin::Pin;
 use std::task::Context;
 use std::time::Duration;
@@ -20,7 +21,7 @@ impl Splice {
         if let Some(parting) = &self.parting {
             return parting.ending;
         }
-        let ender = self.ended.map_or(Party::Proxy, |(party, _)| party);
+        let ender = self.ended_by.unwrap_or(Party::Proxy);
         let reason = if self.is_clean() {
             EndReason::Closed
         } else if self.up.truncated() || self.down.truncated() {
@@ -53,17 +54,28 @@ impl Splice {
             // It knew that the other side had ended.
             return Some(self.both_ended());
         }
-        let ending = self.loss(by, &error);
+        self.lose(self.loss(by, &error), false)
+    }
+
+    /// A side is lost; if it `is_there`, it is cut. `None` if somebody is still there to be told.
+    pub(super) fn lose(&mut self, ending: Ending, is_there: bool) -> Option<Ending> {
+        let by = ending.by;
+        let let_go = |stream: Stream| {
+            if is_there {
+                stream.reset()
+            }
+        };
         if self.parting.is_some() || self.can_be_told(by) {
             if let Some(Streams { client, backend }) = &mut self.streams {
                 let lost = if by == Party::Client { client } else { backend };
-                *lost = Stream::Boxed(Boxed::Gone);
+                let_go(mem::replace(lost, Stream::Boxed(Boxed::Gone)));
             }
             self.begin(|timeout| Parting::of_peers(ending, timeout));
             return None;
         }
         if let Some(Streams { client, backend }) = self.streams.take() {
-            let other = if by == Party::Client { backend } else { client };
+            let (lost, other) = if by == Party::Client { (client, backend) } else { (backend, client) };
+            let_go(lost);
             other.reset();
             self.was_cut = true;
         }

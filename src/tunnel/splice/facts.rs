@@ -56,12 +56,17 @@ impl Splice {
         if has_closed || was_asked || is_blind(&self.up) || is_blind(&self.down) {
             return None;
         }
-        match self.ended {
+        match self.ended() {
             Some((Party::Client, _)) => None,
             // However the client took it.
             Some((_, at)) => Some(at),
             None => (ending.by == Party::Backend).then(Instant::now),
         }
+    }
+
+    /// Whose stream ended first, and when.
+    pub(super) fn ended(&self) -> Option<(Party, Instant)> {
+        self.ended_by.map(|party| (party, self.ended_at))
     }
 
     fn flow(&self, direction: Direction) -> &Flow {

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use http::Version;
-use longhaul::config::{BackendAddress, Balance, Hash, HashKey, Inspect, State};
+use longhaul::config::{BackendAddress, Balance, Hash, HashKey, Inspect, Pings, State};
 use longhaul::proto::frame::{Header, Opcode, Violation};
 use longhaul::proto::peer::Peer;
 use longhaul::proto::scan::{Frame, Scanner, Side};
@@ -181,6 +181,7 @@ fn tunnel(name: &str, scanner: Scanner) {
         half_close_timeout: Duration::from_secs(60),
         close_timeout: Duration::from_secs(5),
         inspect: Inspect::Observe,
+        pings: Pings { client: None, backend: None, timeout: Duration::from_secs(20) },
         metrics: Metrics::new(1).route("chat"),
     };
     let client = Peer::Unix.address();

@@ -7,6 +7,7 @@ mod dns;
 pub mod frames;
 mod head;
 pub mod http2;
+pub mod namespace;
 mod pki;
 mod proxy;
 mod tls;

@@ -2,17 +2,14 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::process::Command;
 
 use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::{config, refused};
 use crate::health::{probes, up};
-use crate::kit::{Backend, Client, Proxy, connect_errors, handshake, within};
+use crate::kit::{Backend, Client, Proxy, connect_errors, handshake, namespace, within};
 
-/// Set in the namespace that a test makes for itself.
-const INSIDE: &str = "LONGHAUL_TEST_INSIDE_NAMESPACE";
 /// Ports that the kernel may choose from there, and none that is bound here is one of them.
 const PORTS: usize = 16;
 /// The reason, and the error.
@@ -20,33 +17,9 @@ const LACK: (&str, &str) = ("no_source_port", "source_port");
 
 /// Runs the test of this name again, in a network namespace, where it does its `work`.
 fn in_few_ports(name: &str, work: impl Future<Output = ()>) {
-    if std::env::var_os(INSIDE).is_some() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        return runtime.block_on(work);
-    }
-    let namespace = |script: &str| {
-        let mut command = Command::new("unshare");
-        command.args(["--user", "--map-root-user", "--net", "sh", "-c", script]);
-        command
-    };
     let sysctl = "echo 0 > /proc/sys/net/ipv4/tcp_max_tw_buckets";
     let range = format!("echo 20000 {} > /proc/sys/net/ipv4/ip_local_port_range", 20_000 + PORTS - 1);
-    let narrow = format!("ip link set lo up && {sysctl} && {range}");
-    let made = namespace(&narrow).output().expect("unshare(1)");
-    let why = String::from_utf8_lossy(&made.stderr);
-    assert!(made.status.success(), "this test must be allowed to make a namespace, with ip(8): {why}");
-    let this = std::env::current_exe().expect("a test");
-    // As the harness calls it, which leaves out the name of the crate.
-    let (_, module) = module_path!().split_once("::").expect("a module of a crate");
-    let inside = namespace(&format!("{narrow} && exec \"$0\" \"$@\""))
-        .arg(this)
-        .args(["--exact", &format!("{module}::{name}"), "--nocapture"])
-        .env(INSIDE, "1")
-        .output()
-        .expect("unshare");
-    let said =
-        String::from_utf8_lossy(&inside.stdout).into_owned() + &String::from_utf8_lossy(&inside.stderr);
-    assert!(inside.status.success() && said.contains("1 passed"), "{said}");
+    namespace::inside(module_path!(), name, &format!("{sysctl} && {range}"), work);
 }
 
 /// Two backends, `one` and `two`.
