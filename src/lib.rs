@@ -130,6 +130,10 @@
 //! and kept back. The clock of an answer starts when its Ping was flushed, and any byte of the peer stops it. Between an
 //! answer and the next Ping, all passes as it is again.
 //!
+//! Where a route limits what may come, each header is looked at before its frame passes ([`proto::limit`]). What comes too fast
+//! is not read, or given back to wait where it has been; a timer lets it go on. No deadline holds against a peer that the
+//! proxy itself does not read.
+//!
 //! Time costs a tunnel nothing per message: a coarse clock of the worker ([`tunnel::clock`]) stamps activity, and one
 //! timer per tunnel looks at the stamp when it fires.
 //!
@@ -194,7 +198,10 @@
 //! Whoever is still there when the other side is gone gets a Close of longhaul's own, if it stands between two frames
 //! ([`proto::weave`] knows), and so much time to answer ([`tunnel::parting`]); else a reset travels as a reset, an end (FIN)
 //! as an end. A [`tunnel::goodbye`] asks the client to go first, so that both sides end cleanly. The codes are 1011 (the
-//! other side is gone), 1012 (because longhaul or the backend stops), 1002 (`inspect = "strict"`), and what a goodbye says.
+//! other side is gone), 1012 (because longhaul or the backend stops), 1002 (`inspect = "strict"`), 1009 and 1008 (`frames`),
+//! 1013 for who does not read (and 1011 for the other side: to that one the peer is gone, and it is no overload of its own,
+//! which 1013 would say), and what a goodbye says: 1001 when nobody says anything, 1012 when the tunnel is old, 1008 when the
+//! backend's deadline has come.
 //!
 //! # Bounds
 //! | what | bound | when it is reached |
@@ -233,6 +240,10 @@
 //! | a wait before a retry | `retry.back_off_max` | the retry begins, if it can before the deadline of all tries |
 //! | what a probe reads | an answer's head as above, `health.body_bytes_max`; 1 MiB of frames, 64 KiB behind the end | it has failed, or is cut |
 //! | a probe | `health.timeout` | it has failed |
+//! | a frame, a message, and how fast they, their bytes and control frames come | the route's `frames` | it waits; or Close 1009, 1008 |
+//! | bytes that are to wait for their turn | 60 KiB a direction | nothing more is read |
+//! | a reader that takes nothing | the route's `write_timeout` | Close 1013, or it is cut |
+//! | headers of frames that are remembered | the route's `record_frames`, 256 at most | the oldest are forgotten |
 //! | silence of a side after a Ping | the route's `pings.timeout` | it is cut |
 //! | silence in a tunnel, or in an answer's body | the route's `idle_timeout` | it is ended |
 //! | bytes kept by a tunnel | 60 KiB a direction, and longhaul's own frames | nothing more is read |

@@ -17,6 +17,7 @@ pub use self::fault::Fault;
 pub use self::retry::RetryCause;
 use crate::proto::authority::AuthorityError;
 use crate::proto::handshake::{AnswerError, OfferError};
+use crate::proto::limit::Limit;
 use crate::proto::message::MessageError;
 use crate::proto::prefix::PrefixError;
 
@@ -418,9 +419,13 @@ pub enum EndReason {
     Vanished,
     /// Any other failure of a stream: TLS alerts and broken records among them.
     Broken,
+    /// A side sent more than the route's `frames` allow.
+    Over(Limit),
+    /// A side took nothing of what there was for it for the route's `write_timeout`.
+    SlowConsumer,
     /// A peer said nothing for the route's `pings.timeout` after a Ping of longhaul's.
     PingTimeout,
-    /// Neither peer sent anything for the route's `idle_timeout`.
+    /// longhaul said goodbye, because neither peer had sent anything for the route's `idle_timeout`.
     IdleTimeout,
     /// One direction had ended, and the other went on for the route's `half_close_timeout`.
     HalfCloseTimeout,
@@ -442,6 +447,8 @@ pub enum EndReason {
     Rebalance,
     /// longhaul said goodbye, because the tunnel was as old as tunnels may become.
     MaxAge,
+    /// longhaul said goodbye, because the time had come that the backend's `deadline_header` had told.
+    Deadline,
     /// longhaul said goodbye, because an operator wished it.
     Operator,
 }
@@ -456,6 +463,15 @@ impl EndReason {
             EndReason::Truncated => "truncated",
             EndReason::Vanished => "vanished",
             EndReason::Broken => "broken",
+            EndReason::Over(limit) => match limit {
+                Limit::FrameSize => "frame_too_large",
+                Limit::MessageSize => "message_too_large",
+                Limit::Frames => "frame_rate",
+                Limit::Messages => "message_rate",
+                Limit::Bytes => "byte_rate",
+                Limit::Control => "control_rate",
+            },
+            EndReason::SlowConsumer => "slow_consumer",
             EndReason::PingTimeout => "ping_timeout",
             EndReason::IdleTimeout => "idle_timeout",
             EndReason::HalfCloseTimeout => "half_close_timeout",
@@ -468,6 +484,7 @@ impl EndReason {
             EndReason::RouteRemoved => "route_removed",
             EndReason::Rebalance => "rebalance",
             EndReason::MaxAge => "max_age",
+            EndReason::Deadline => "deadline",
             EndReason::Operator => "operator",
         }
     }

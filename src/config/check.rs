@@ -8,6 +8,7 @@ mod actions;
 mod balance;
 mod discovery;
 mod ejection;
+mod frames;
 mod futile;
 mod handshake_rate;
 mod health;

@@ -8,8 +8,8 @@ use http::StatusCode;
 
 use super::file::{PlainBalance, Verify};
 use super::{
-    ATTEMPTS_MAX, ClientCertificateMode, Inspect, LogFormat, LogLevel, OnDown, SameSite, State, TlsVersion,
-    UnknownName,
+    ATTEMPTS_MAX, ClientCertificateMode, Inspect, LogFormat, LogLevel, OnDown, Over, SameSite, State,
+    TlsVersion, UnknownName,
 };
 
 /// `server.workers`: one worker per core.
@@ -76,6 +76,8 @@ pub const EXTENDED_CONNECT: bool = false;
 
 /// `routes.idle_timeout`: longer than any heartbeat in use.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+/// `routes.max_age_jitter`: enough for a crowd to come back one by one.
+pub const MAX_AGE_JITTER: u32 = 10;
 /// `routes.half_close_timeout`: time to answer a close, and to send what is left.
 pub const HALF_CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -83,6 +85,10 @@ pub const HALF_CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// `routes.inspect`: whoever runs WebSockets wants to know what passes, and why they end.
 pub const INSPECT: Inspect = Inspect::Observe;
+/// `routes.frames.to_backend.over`, and `to_client`: nobody loses anything.
+pub const FRAMES_OVER: Over = Over::Wait;
+/// `routes.write_timeout`: who reads at all takes something within it, even where a kernel's buffer must empty first.
+pub const WRITE_TIMEOUT: Option<Duration> = Some(Duration::from_secs(60));
 /// `routes.pings.client`: below the idle timers of common middleboxes, and a client that has vanished is noticed within a
 /// minute.
 pub const PINGS_CLIENT: Option<Duration> = Some(Duration::from_secs(30));

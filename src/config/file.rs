@@ -8,6 +8,7 @@ mod action;
 mod balance;
 mod discovery;
 mod ejection;
+mod frames;
 mod handshake_rate;
 mod health;
 mod pings;
@@ -25,6 +26,7 @@ pub use self::action::{
 pub use self::balance::{BalanceWords, HashWords, PlainBalance, StickyWords};
 pub use self::discovery::{DiscoveryWords, SourceKind};
 pub use self::ejection::EjectionWords;
+pub use self::frames::{ByteRateWords, FrameLimitsWords, FrameRateWords, FramesWords};
 pub use self::handshake_rate::HandshakeRateWords;
 pub use self::health::{HealthWords, ProbeKind, ProbeMethod};
 pub use self::pings::PingsWords;
@@ -32,14 +34,14 @@ pub use self::retry::RetryWords;
 use super::reader::{Found, Reader, Word, words};
 use super::shape::Shape;
 use super::syntax::{
-    AdminAddress, CookieName, FieldName, FilePath, MethodName, Name, ParameterName, PathPrefix, ServerName,
-    SourceAddress, Subprotocol,
+    AdminAddress, CookieName, FieldName, FilePath, MethodName, Name, ParameterName, PathPrefix,
+    ResponseField, ServerName, SourceAddress, Subprotocol,
 };
-use super::units::{Delay, IdleTimeout, KernelTimer, Size, Timeout};
+use super::units::{Delay, IdleTimeout, KernelTimer, Percent, Size, Timeout};
 use super::words::{Auto, Entries, List, Named, Number, Off, choices};
 use super::{
     At, BackendAddress, Cipher, ClientCertificateMode, HashKey, HostMatch, Inspect, Kind, ListenAddress,
-    LogFormat, LogLevel, OriginMatch, PathMatch, State, TlsVersion, UnknownName, ValueMatch,
+    LogFormat, LogLevel, OriginMatch, Over, PathMatch, State, TlsVersion, UnknownName, ValueMatch,
 };
 use crate::proto::proxy_header::Version;
 
@@ -295,8 +297,14 @@ words! {
         optional response_headers: ResponseHeadersWords,
         /// How fast WebSocket handshakes may come; absent: as fast as they do.
         optional handshake_rate: HandshakeRateWords,
-        /// How long a tunnel, or the body of an answer, may be silent, up to 30d; default 1h.
+        /// How long neither peer of a tunnel may send anything, or an answer's body pause, up to 30d; default 1h.
         optional idle_timeout: IdleTimeout,
+        /// How old a tunnel may become, up to 30d; absent: any age.
+        optional max_age: IdleTimeout,
+        /// The part of `max_age` by which each tunnel's may be less, by chance; default 10%.
+        optional max_age_jitter: Percent<0, 100>,
+        /// The field of a backend's 101 that says how long the tunnel may live: seconds, or a UTC time; absent: none.
+        optional deadline_header: ResponseField,
         /// How long one direction may go on after the other ended, up to 7d; default 30s.
         optional half_close_timeout: Timeout,
         /// How long a side may take to answer a Close frame of longhaul, up to 7d; default 5s.
@@ -305,6 +313,12 @@ words! {
         optional inspect: Inspect,
         /// Pings of longhaul's own; absent: as its keys' defaults say, and none where `inspect` is `"off"`.
         optional pings: PingsWords,
+        /// How much each side of a tunnel may send; absent: as much as it does.
+        optional frames: FramesWords,
+        /// How many of a tunnel's last frame headers its record has if it does not end cleanly, 1 to 256; absent: none.
+        optional record_frames: Number<1, 256>,
+        /// How long a side may take nothing of what there is for it, up to 7d, or `"off"`; default 60s.
+        optional write_timeout: Off<Timeout>,
         /// Size of a request's body, 1B to 1TiB; absent: any.
         optional body_bytes_max: Size<1, 1_099_511_627_776>,
     }
@@ -455,6 +469,7 @@ choices!(Cipher {
 });
 choices!(Verify { "full" => Self::Full, "none" => Self::None, });
 choices!(Kind { "websocket" => Self::WebSocket, "http" => Self::Http, });
+choices!(Over { "wait" => Self::Wait, "close" => Self::Close, });
 choices!(Inspect { "observe" => Self::Observe, "strict" => Self::Strict, "off" => Self::Off, });
 choices!(Version { "v1" => Self::V1, "v2" => Self::V2, });
 choices!(LogFormat { "json" => Self::Json, "text" => Self::Text, });

@@ -24,6 +24,7 @@ pub mod diff;
 pub mod discovery;
 mod ejection;
 pub mod file;
+mod frames;
 mod handshake_rate;
 mod health;
 mod include;
@@ -62,6 +63,7 @@ pub use condition::{Condition, Kind, ValueMatch};
 pub use diff::Change;
 pub use discovery::Discovery;
 pub use ejection::Ejection;
+pub use frames::{Frames, Over};
 pub use handshake_rate::HandshakeRate;
 pub use health::{BodyMatch, Health, HealthKind, HttpProbe, OnDown, ProbeTarget, Statuses, WebSocketProbe};
 pub use pattern::{Case, PATTERNS_MAX, Pattern};
@@ -69,7 +71,7 @@ pub use pings::Pings;
 pub use pool::{Backend, BackendAddress, Keepalive, Pool, Queue, State};
 pub use problem::{Place, Problem, Problems, Severity, Sources};
 pub use retry::{ATTEMPTS_MAX, Retry};
-pub use route::{HostMatch, Inspect, Match, OriginMatch, PathMatch, Route};
+pub use route::{HostMatch, Inspect, Match, MaxAge, OriginMatch, PathMatch, Route};
 pub use template::{Part, Template, Variable};
 pub use tls::{
     Certificate, Cipher, ClientCertificateMode, ClientCertificates, Pem, PoolTls, Tls, TlsVersion, Trust,

@@ -3,9 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
+use http::HeaderName;
+
 use crate::proto::prefix::Replacement;
 
-use super::{Action, At, Condition, HandshakeRate, HeaderEdits, Pattern, Pings};
+use super::{Action, At, Condition, Frames, HandshakeRate, HeaderEdits, Pattern, Pings};
 
 /// `[[routes]]`: a match, and what happens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +30,10 @@ pub struct Route {
     pub handshake_rate: Option<HandshakeRate>,
     /// How long a tunnel may live without a byte in either direction, and an answer's body may pause.
     pub idle_timeout: Duration,
+    /// How old a tunnel may become; `None` is any age.
+    pub max_age: Option<MaxAge>,
+    /// The field of a backend's 101 that says how long the tunnel may live; clients do not get it.
+    pub deadline_header: Option<HeaderName>,
     /// How long one direction may go on after the other ended.
     pub half_close_timeout: Duration,
     /// How long a side may take to answer a Close of longhaul's own.
@@ -36,8 +42,23 @@ pub struct Route {
     pub inspect: Inspect,
     /// What longhaul sends by itself to know who is alive; none where `inspect` is `"off"`.
     pub pings: Pings,
+    /// How much each side may send.
+    pub frames: Frames,
+    /// How many headers of frames are remembered for the record of an unclean end; `None` is none.
+    pub record_frames: Option<usize>,
+    /// How long a side may take nothing of what there is for it.
+    pub write_timeout: Option<Duration>,
     /// Bytes of a request's body; `None` is any.
     pub body_bytes_max: Option<u64>,
+}
+
+/// `routes.max_age`, and its jitter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaxAge {
+    /// The most.
+    pub age: Duration,
+    /// The part of it, in percent up to 100, by which it may be less.
+    pub jitter_percent: u32,
 }
 
 /// What is done with the frames of tunnels.

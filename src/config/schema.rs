@@ -184,6 +184,17 @@ mod tests {
             ),
             (" }\n[[routes]]\nname = \"a\"\npool = \"a\"\n", defaults(&at("routes")["items"]), "\n"),
             ("\nhandshake_rate = { per_second = 5, ", defaults(entry("routes", "handshake_rate")), ", "),
+            (" }\npings = { ", defaults(entry("routes", "pings")), ", "),
+            (
+                " }\nframes.to_backend = { ",
+                defaults(&entry("routes", "frames")["properties"]["to_backend"]),
+                ", ",
+            ),
+            (
+                " }\nframes.to_client = { ",
+                defaults(&entry("routes", "frames")["properties"]["to_client"]),
+                ", ",
+            ),
             (
                 " }\n[pools.b]\nbackends = [\"b:1\"]\nbalance = { hash = \"path\", ",
                 defaults(&pool["properties"]["balance"]["anyOf"][1]),

@@ -164,6 +164,7 @@ fn the_full_example_shows_the_defaults() {
     assert_eq!(written.close_timeout, default.close_timeout);
     assert_eq!(written.inspect, default.inspect);
     assert_eq!(written.pings, default.pings);
+    assert_eq!(written.write_timeout, default.write_timeout);
     let (written, default) = (&full.pools["chat"], &minimal.pools["app"]);
     assert_eq!(written.balance, default.balance);
     assert_eq!(written.connect_timeout, default.connect_timeout);

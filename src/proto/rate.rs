@@ -40,6 +40,23 @@ impl Rate {
         if wait > patience { Err(wait) } else { Ok(Taken { until, wait }) }
     }
 
+    /// How much may be let through at `now` without a wait, at least one.
+    ///
+    /// # Errors
+    /// When there will be room again: for what a hundredth of a second brings, or for one.
+    pub fn room(&self, until: u64, now: u64) -> Result<u64, u64> {
+        let free = now.saturating_add(self.lasts(self.burst)).saturating_sub(until.max(now));
+        let room = u128::from(free) * u128::from(self.per_second) / 1_000_000_000;
+        match u64::try_from(room).unwrap_or(u64::MAX).min(self.burst) {
+            0 => {
+                let share = (self.per_second / 100).clamp(1, self.burst.max(1));
+                let then = until.saturating_add(self.lasts(share)).saturating_sub(self.lasts(self.burst));
+                Err(then.max(now).saturating_add(1))
+            }
+            room => Ok(room),
+        }
+    }
+
     /// How long `amount` lasts at the rate.
     fn lasts(&self, amount: u64) -> u64 {
         let nanoseconds = u128::from(amount) * 1_000_000_000 / u128::from(self.per_second);

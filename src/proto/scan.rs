@@ -216,6 +216,19 @@ impl Scanner {
         self.held.get(KEY_BYTES..).and_then(|payload| payload.first_chunk()).copied().unwrap_or_default()
     }
 
+    /// The header at the start of `bytes`, if a frame is to begin there and all of the header is in them.
+    pub fn peek(&self, bytes: &[u8]) -> Option<Header> {
+        let (header, _) = Header::read(bytes).ok().flatten().filter(|_| self.at_boundary())?;
+        Some(header)
+    }
+
+    /// Looks at nothing any more.
+    pub fn go_blind(&mut self) {
+        if self.sight == Sight::Clear {
+            self.sight = Sight::Blind;
+        }
+    }
+
     /// Whether a header has begun and not ended.
     pub fn is_within_header(&self) -> bool {
         !self.is_blind() && self.remaining == 0 && self.held_bytes > 0

@@ -6,7 +6,8 @@
 //! back (the frame that breaks a rule, the answer to the proxy's own Ping) is not passed on before it is whole enough to be
 //! judged: at most [`HEADER_BYTES_MAX`] bytes of it are held.
 
-use super::frame::{HEADER_BYTES_MAX, Violation};
+use super::frame::{HEADER_BYTES_MAX, Header, Violation};
+use super::limit::{Limit, Limiter, Limits, Stop};
 use super::scan::{Frame, Kind, Scanner, Step};
 
 /// Payload of a Ping of the proxy's own: with its header and its mask an answer is held whole.
@@ -25,10 +26,38 @@ pub trait Watch {
     fn frame(&mut self, frame: Frame, scanner: &Scanner);
     /// Nothing more will be seen of frames: the source broke their rules.
     fn violation(&mut self, violation: Violation);
+    /// A frame has begun; told only where it was asked for.
+    fn header(&mut self, _header: &Header) {}
+    /// The source is not read for a while: it sends faster than it may.
+    fn waits(&mut self) {}
+    /// Nanoseconds since any beginning; a little behind, unless it is to be exact.
+    fn now(&mut self, _is_exact: bool) -> u64 {
+        0
+    }
     /// The source has ended between two frames, and without a Close: what the reader is told, and the code of it.
     fn farewell(&mut self) -> Option<(u16, Vec<u8>)> {
         None
     }
+}
+
+/// Why a direction cannot go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offence {
+    /// The rules of frames are enforced, and it broke them.
+    Violation(Violation),
+    /// It went over a limit.
+    Over(Limit),
+}
+
+/// What a direction is to take next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next {
+    /// At most so many bytes of the source.
+    Read(usize),
+    /// What it was given back before, from this place on.
+    Again(Vec<u8>, usize),
+    /// Nothing before [`Weave::held_until`].
+    Nothing,
 }
 
 /// One direction.
@@ -58,6 +87,13 @@ struct Aside {
     awaited: Option<[u8; TOKEN_BYTES]>,
     /// Bytes of the source that did not pass.
     discarded: u64,
+    limiter: Option<Box<Limiter>>,
+    /// Every header is told.
+    tells_headers: bool,
+    /// When the source may go on that has sent too fast.
+    held_until: Option<u64>,
+    /// What was read of it before that showed, and from where on it is to be taken again.
+    again: (Vec<u8>, usize),
 }
 
 impl Weave {
@@ -65,6 +101,77 @@ impl Weave {
     pub fn new(scanner: Scanner, strict: bool) -> Weave {
         let aside = strict.then(|| Box::new(Aside { strict, ..Aside::default() }));
         Weave { scanner, aside }
+    }
+
+    /// The source may send no more than this.
+    pub fn limit(&mut self, limits: Limits) {
+        self.aside.get_or_insert_default().limiter = Some(Box::new(Limiter::new(limits)));
+    }
+
+    /// From now on every header is told.
+    pub fn tell_headers(&mut self) {
+        self.aside.get_or_insert_default().tells_headers = true;
+    }
+
+    /// The source need not wait any more.
+    pub fn lift_rates(&mut self) {
+        if let Some(aside) = &mut self.aside {
+            aside.held_until = None;
+            if let Some(limiter) = &mut aside.limiter {
+                limiter.lift_rates();
+            }
+        }
+    }
+
+    /// When the source may go on, if it has sent too fast.
+    pub fn held_until(&self) -> Option<u64> {
+        self.aside.as_deref()?.held_until
+    }
+
+    /// Whether it is not read because of that.
+    pub fn is_held(&self) -> bool {
+        self.aside.as_deref().is_some_and(|aside| aside.held_until.is_some() || !aside.again.0.is_empty())
+    }
+
+    /// What is to be taken next.
+    pub fn next(&mut self, watch: &mut impl Watch) -> Next {
+        let Some(aside) = self.aside.as_deref_mut() else { return Next::Read(usize::MAX) };
+        if let Some(until) = aside.held_until {
+            if watch.now(true) < until {
+                return Next::Nothing;
+            }
+            aside.held_until = None;
+        }
+        if !aside.again.0.is_empty() {
+            let (bytes, start) = std::mem::take(&mut aside.again);
+            return Next::Again(bytes, start);
+        }
+        let Some(limiter) = aside.limiter.as_deref().filter(|limiter| limiter.limits_reading()) else {
+            return Next::Read(usize::MAX);
+        };
+        match limiter.allowance(watch.now(false)).or_else(|_| limiter.allowance(watch.now(true))) {
+            Ok(bytes) => Next::Read(usize::try_from(bytes).unwrap_or(usize::MAX)),
+            Err(until) => {
+                aside.held_until = Some(until);
+                watch.waits();
+                Next::Nothing
+            }
+        }
+    }
+
+    /// Gives back what [`Weave::take`] has not taken of `bytes`, from `start` on.
+    pub fn give_back(&mut self, bytes: Vec<u8>, start: usize) {
+        if let Some(aside) = self.aside.as_deref_mut().filter(|_| start < bytes.len()) {
+            aside.again = (bytes, start);
+        }
+    }
+
+    /// So many bytes were read of the source.
+    pub fn read(&mut self, bytes: usize, watch: &mut impl Watch) {
+        let limiter = self.aside.as_deref_mut().and_then(|aside| aside.limiter.as_deref_mut());
+        if let Some(limiter) = limiter.filter(|limiter| limiter.limits_reading()) {
+            limiter.read(bytes as u64, watch.now(false));
+        }
     }
 
     /// Whether anything is to be added or kept back, or what was is to be remembered. All else passes as it is.
@@ -163,28 +270,44 @@ impl Weave {
     }
 
     /// Takes the next bytes of the source and gives those that pass to `pass`, in order, what the proxy adds between them.
+    /// How many it took: the others are to be given back, and come again when the source may go on.
     ///
     /// # Errors
-    /// A violation, where the direction is strict: what came before its frame has passed, and nothing else ever will.
+    /// A violation, where the direction is strict, or a limit: what came before its frame has passed, and nothing else ever
+    /// will.
     #[inline]
     pub fn take(
         &mut self,
         bytes: &[u8],
         watch: &mut impl Watch,
         mut pass: impl FnMut(&[u8]),
-    ) -> Result<(), Violation> {
+    ) -> Result<usize, Offence> {
         let Weave { scanner, aside } = self;
         let Some(aside) = aside.as_deref_mut() else {
             watch.moved();
             look(scanner, bytes, watch);
             pass(bytes);
-            return Ok(());
+            return Ok(bytes.len());
         };
         let mut begun = scanner.at_boundary().then_some(0);
         let (mut passed, mut end, mut rest) = (0, bytes.len(), bytes);
-        let (mut outcome, mut has_moved) = (Ok(()), false);
+        let (mut outcome, mut has_moved) = (Ok(bytes.len()), false);
         while !rest.is_empty() {
-            match scanner.step(&mut rest) {
+            let header = aside.peek(scanner, rest);
+            let before = match aside.admit(header.as_ref(), watch) {
+                Ok(before) => before,
+                Err(stop) => {
+                    end = bytes.len() - rest.len();
+                    outcome = aside.stop(stop, end, scanner, watch);
+                    break;
+                }
+            };
+            let step = scanner.step(&mut rest);
+            let is_kept_back = matches!(step, Step::More) && begun.is_some() && aside.keeps_back(scanner);
+            if let Some(header) = header.filter(|_| aside.tells_headers && !is_kept_back) {
+                watch.header(&header);
+            }
+            match step {
                 Step::Frame(frame) => {
                     let here = bytes.len() - rest.len();
                     match begun.filter(|_| aside.takes_answer(frame, scanner)) {
@@ -205,9 +328,11 @@ impl Weave {
                     begun = Some(here);
                 }
                 Step::More => {
-                    if let Some(start) = begun.filter(|_| aside.keeps_back(scanner)) {
+                    if let Some(start) = begun.filter(|_| is_kept_back) {
                         aside.hold(bytes.get(start..).unwrap_or_default());
                         scanner.rewind();
+                        // It will be admitted when it comes again.
+                        aside.forget_control(before);
                         end = start;
                     }
                     break;
@@ -216,7 +341,7 @@ impl Weave {
                     watch.violation(violation);
                     if aside.strict {
                         end = begun.unwrap_or(passed);
-                        outcome = Err(violation);
+                        outcome = Err(Offence::Violation(violation));
                     }
                     break;
                 }
@@ -290,6 +415,55 @@ impl Aside {
         }
     }
 
+    /// Whether headers are looked at before their frames pass.
+    fn peeks(&self) -> bool {
+        self.limiter.is_some() || self.tells_headers
+    }
+
+    /// The header that `bytes` begin with, if it is to be looked at.
+    fn peek(&self, scanner: &Scanner, bytes: &[u8]) -> Option<Header> {
+        if self.peeks() && self.closed.is_none() { scanner.peek(bytes) } else { None }
+    }
+
+    /// Lets the frame of this header pass; what [`Aside::forget_control`] is to be told if it does not after all.
+    fn admit(&mut self, header: Option<&Header>, watch: &mut impl Watch) -> Result<u64, Stop> {
+        let (Some(header), Some(limiter)) = (header, &mut self.limiter) else { return Ok(0) };
+        let before = limiter.control();
+        match limiter.admit(header, watch.now(false)) {
+            // By a clock that is behind, it may have come too early.
+            Err(Stop::Over(limit)) if limit.is_size() => Err(Stop::Over(limit)),
+            Err(_) => limiter.admit(header, watch.now(true)).map(|()| before),
+            Ok(()) => Ok(before),
+        }
+    }
+
+    fn forget_control(&mut self, before: u64) {
+        if let Some(limiter) = &mut self.limiter {
+            limiter.set_control(before);
+        }
+    }
+
+    /// A frame may not pass now, in front of which so many bytes do.
+    fn stop(
+        &mut self,
+        stop: Stop,
+        bytes: usize,
+        scanner: &mut Scanner,
+        watch: &mut impl Watch,
+    ) -> Result<usize, Offence> {
+        match stop {
+            Stop::Until(until) => {
+                self.held_until = Some(until);
+                watch.waits();
+                Ok(bytes)
+            }
+            Stop::Over(limit) => {
+                scanner.go_blind();
+                Err(Offence::Over(limit))
+            }
+        }
+    }
+
     fn speak(&mut self, pass: &mut impl FnMut(&[u8])) {
         pass(&std::mem::take(&mut self.waiting));
         self.closed = self.closing;
@@ -311,14 +485,15 @@ impl Aside {
 
     /// Whether it holds nothing, and never did what is to be remembered.
     fn is_idle(&self) -> bool {
-        let has_rule = self.strict || self.is_cut_off || self.awaited.is_some();
-        let has_bytes = !self.waiting.is_empty() || self.tail_bytes > 0 || self.discarded > 0;
+        let has_rule = self.strict || self.is_cut_off || self.awaited.is_some() || self.peeks();
+        let waits = !self.waiting.is_empty() || self.held_until.is_some() || !self.again.0.is_empty();
+        let has_bytes = waits || self.tail_bytes > 0 || self.discarded > 0;
         !has_rule && !has_bytes && self.closing.is_none() && self.closed.is_none()
     }
 
     /// Whether what has just begun may have to be kept back, and so must not pass in part.
     fn keeps_back(&self, scanner: &Scanner) -> bool {
-        (self.strict || self.awaited.is_some()) && scanner.is_within_header()
+        (self.strict || self.awaited.is_some() || self.peeks()) && scanner.is_within_header()
             || self.awaited.is_some() && scanner.is_within_pong(TOKEN_BYTES)
     }
 

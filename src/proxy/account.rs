@@ -299,5 +299,8 @@ pub fn closed(plane: &Plane, listener: &str, splice: &Splice, ending: Ending) {
                 record.text("violation_by", party.label()).show("violation", violation);
             }
         }
+        if let Some(frames) = splice.last_frames() {
+            record.list("frames", frames);
+        }
     });
 }

@@ -7,14 +7,15 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Method, Response, StatusCode, Version};
+use http::{HeaderMap, Method, Response, StatusCode, Version};
 use http_body_util::{Either, Full};
 use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
+use tracing::warn;
 
 use super::account::{self, Account};
 use super::body::Body;
@@ -25,14 +26,14 @@ use crate::lifecycle::{Permit, Phase};
 use crate::net::stream::Stream;
 use crate::outcome::{Ending, Refusal};
 use crate::proto::handshake::{Answer, AnswerError, Offer, write_connected, write_switching};
-use crate::proto::hop;
 use crate::proto::scan::{Scanner, Side};
+use crate::proto::{expiry, hop};
 use crate::state::{Route, Snapshot};
 use crate::telemetry::Metrics;
 use crate::telemetry::registry::GaugeGuard;
 use crate::tunnel::sessions::Session;
 use crate::tunnel::splice::{Leg, Splice};
-use crate::upstream::backend::Seat;
+use crate::upstream::backend::{Backend, Seat};
 use crate::upstream::ejection;
 use crate::upstream::handshake::{Reply, Switched, ask};
 use crate::upstream::retry::Search;
@@ -88,6 +89,7 @@ pub async fn open(
     };
     let Switched { stream, early, answer, mut head } = switched;
     pool.members.remind(wish, seat.backend(), &mut head.headers);
+    let expires = expires(route, seat.backend(), &mut head.headers, &plane.metrics);
     switch.set(Beginning {
         backend: Leg { stream, early, scanner: scanner(Side::Backend, &answer, route) },
         answer,
@@ -98,6 +100,7 @@ pub async fn open(
         plane: plane.clone(),
         route: route.clone(),
         deadline: pool.handshake_timeout,
+        expires,
     });
     Ok(if is_http2 { connected(head) } else { switching(head, offer) })
 }
@@ -112,6 +115,21 @@ async fn paced(route: &Route, metrics: &Metrics) -> Result<(), Refusal> {
         metrics.delayed(&route.terms.route);
     }
     Ok(())
+}
+
+/// When the tunnel is to be over, if the backend's answer says so; the client is not told.
+fn expires(route: &Route, backend: &Backend, headers: &mut HeaderMap, metrics: &Metrics) -> Option<Instant> {
+    let name = route.deadline_header.as_ref()?;
+    let mut values = headers.get_all(name).iter();
+    let (value, has_more) = (values.next().cloned()?, values.next().is_some());
+    headers.remove(name);
+    let left = expiry::left(value.as_bytes(), SystemTime::now()).filter(|_| !has_more);
+    if left.is_none() {
+        metrics.deadline_refused(&route.terms.route);
+        let (route, backend) = (&*route.terms.route, &*backend.label);
+        warn!(route, backend, %name, ?value, "a backend's deadline is not understood: write seconds, or a UTC time of RFC 3339");
+    }
+    Some(Instant::now() + left?)
 }
 
 /// The backend's 101 as the client gets it.
@@ -183,6 +201,8 @@ pub struct Beginning {
     route: Arc<Route>,
     /// How long the client may take.
     deadline: Duration,
+    /// When the backend wants the tunnel to be over.
+    expires: Option<Instant>,
 }
 
 impl Beginning {
@@ -201,8 +221,12 @@ impl Beginning {
         let active = terms.metrics.enter(self.account.http());
         self.account.opened(&session);
         let registration = self.plane.sessions.register(session);
+        let mut splice = Splice::new(client, self.backend, registration);
+        if let Some(deadline) = self.expires {
+            splice.expire(deadline);
+        }
         tokio::spawn(Tunnel {
-            splice: Splice::new(client, self.backend, registration),
+            splice,
             seat: self.seat,
             _permit: self.permit,
             _active: active,

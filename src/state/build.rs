@@ -194,6 +194,13 @@ impl Builder<'_> {
                 metrics.pings(direction);
             }
         }
+        for (limits, direction) in
+            [(words.frames.to_backend, Direction::ToBackend), (words.frames.to_client, Direction::ToClient)]
+        {
+            if limits.is_some() {
+                self.metrics.may_wait(name, direction);
+            }
+        }
         let terms = Terms {
             route: Arc::from(name),
             idle_timeout: words.idle_timeout,
@@ -201,8 +208,16 @@ impl Builder<'_> {
             close_timeout: words.close_timeout,
             inspect: words.inspect,
             pings: words.pings,
+            to_backend: words.frames.to_backend,
+            to_client: words.frames.to_client,
+            record_frames: words.record_frames,
+            write_timeout: words.write_timeout,
+            max_age: words.max_age,
             metrics,
         };
+        if words.deadline_header.is_some() {
+            self.metrics.may_tell_deadline(name);
+        }
         let pace = words.handshake_rate.map(|words| {
             self.metrics.may_delay(name);
             Pace { words, bucket: self.registry.bucket(name) }
@@ -217,6 +232,7 @@ impl Route {
             terms,
             origins: words.origins.clone(),
             pace,
+            deadline_header: words.deadline_header.clone(),
             body_bytes_max: words.body_bytes_max,
             action,
             replacement: words.replacement.clone(),
@@ -227,9 +243,13 @@ impl Route {
 
     /// Whether `words` would give the same, the action aside.
     fn is_as(&self, words: &config::Route) -> bool {
-        let Terms { idle_timeout, half_close_timeout, close_timeout, inspect, pings, .. } = &*self.terms;
-        (idle_timeout, half_close_timeout) == (&words.idle_timeout, &words.half_close_timeout)
-            && (close_timeout, inspect, pings) == (&words.close_timeout, &words.inspect, &words.pings)
+        let terms = &*self.terms;
+        (terms.idle_timeout, terms.half_close_timeout) == (words.idle_timeout, words.half_close_timeout)
+            && (terms.close_timeout, terms.inspect) == (words.close_timeout, words.inspect)
+            && (terms.pings, terms.max_age) == (words.pings, words.max_age)
+            && (terms.to_backend, terms.to_client) == (words.frames.to_backend, words.frames.to_client)
+            && (terms.record_frames, terms.write_timeout) == (words.record_frames, words.write_timeout)
+            && self.deadline_header == words.deadline_header
             && self.origins == words.origins
             && self.pace.as_ref().map(|pace| pace.words) == words.handshake_rate
             && self.body_bytes_max == words.body_bytes_max

@@ -12,6 +12,7 @@ pub mod registry;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use http::HeaderName;
 use ipnet::IpNet;
 
 use crate::config::{Config, HeaderEdits, ListenAddress, OriginMatch};
@@ -47,6 +48,8 @@ pub struct Snapshot {
 pub struct Route {
     /// What its tunnels keep.
     pub terms: Arc<Terms>,
+    /// The field of a backend's 101 that says how long the tunnel may live.
+    pub deadline_header: Option<HeaderName>,
     /// Who may open a WebSocket; `None` is anyone.
     pub origins: Option<Vec<OriginMatch>>,
     /// What paces its WebSocket handshakes; `None` lets them come as they do.

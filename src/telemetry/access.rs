@@ -113,6 +113,12 @@ impl Record {
         self.text(name, &value.to_string())
     }
 
+    /// Adds a list.
+    pub fn list(&mut self, name: &'static str, values: Vec<Value>) -> &mut Record {
+        self.fields.insert(name.into(), values.into());
+        self
+    }
+
     /// Adds a number.
     pub fn number(&mut self, name: &'static str, value: u64) -> &mut Record {
         self.fields.insert(name.into(), value.into());

@@ -18,7 +18,8 @@ pub enum Direction {
 impl Direction {
     pub(super) const BOTH: [Direction; 2] = [Direction::ToBackend, Direction::ToClient];
 
-    pub(super) fn label(self) -> &'static str {
+    /// The word in metrics and records.
+    pub fn label(self) -> &'static str {
         match self {
             Direction::ToBackend => "to_backend",
             Direction::ToClient => "to_client",

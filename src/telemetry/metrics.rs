@@ -145,6 +145,10 @@ families! {
         "Bytes that did not pass on in tunnels that have ended: behind a Close of longhaul's, or of a frame that broke the rules.";
     PING_ROUND_TRIP = Kind::Histogram(&ROUND_TRIP_SECONDS), "longhaul_ping_round_trip_seconds" ["route", "side"]
         "From a Ping of longhaul's own to its Pong, by the side that was asked.";
+    TUNNEL_WAITS = Kind::Counter, "longhaul_tunnel_waits_total" ["route", "direction"]
+        "How often a sender was not read for a while, because it sent faster than the route's frames allow.";
+    DEADLINES_REFUSED = Kind::Counter, "longhaul_deadlines_refused_total" ["route"]
+        "WebSocket handshakes whose answer has a deadline_header that is neither seconds nor a UTC time: it does not count.";
     TUNNEL_VIOLATIONS = Kind::Counter, "longhaul_tunnel_violations_total" ["route", "direction", "kind"]
         "Directions of tunnels that broke the rules of WebSocket frames, and are not read since.";
 
@@ -367,6 +371,11 @@ impl RouteMetrics {
         self.round_trips[direction as usize].get_or_init(made)
     }
 
+    /// A sender is not read for a while.
+    pub fn waits(&self, direction: Direction) {
+        self.registry.count(&TUNNEL_WAITS, &[&self.name, direction.label()]);
+    }
+
     /// A direction broke the rules of frames, which it does once.
     pub fn violation(&self, direction: Direction, kind: Violation) {
         self.registry.count(&TUNNEL_VIOLATIONS, &[&self.name, direction.label(), violation(kind)]);
@@ -505,6 +514,21 @@ impl Metrics {
     /// A handshake waited for the turn that the rate of its route gives it.
     pub fn delayed(&self, route: &str) {
         self.registry.count(&HANDSHAKES_DELAYED, &[route]);
+    }
+
+    /// What is sent in this direction of a route's tunnels may have to wait.
+    pub fn may_wait(&self, route: &str, direction: Direction) {
+        self.registry.declare(&TUNNEL_WAITS, &[route, direction.label()]);
+    }
+
+    /// The handshakes of a route may tell how long their tunnel may live.
+    pub fn may_tell_deadline(&self, route: &str) {
+        self.registry.declare(&DEADLINES_REFUSED, &[route]);
+    }
+
+    /// What one told is not a deadline.
+    pub fn deadline_refused(&self, route: &str) {
+        self.registry.count(&DEADLINES_REFUSED, &[route]);
     }
 
     /// A backend was ejected.

@@ -11,8 +11,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::proto::frame::{HEADER_BYTES_MAX, Violation};
-use crate::proto::weave::{Watch, Weave};
+use crate::proto::frame::HEADER_BYTES_MAX;
+use crate::proto::weave::{Next, Offence, Watch, Weave};
 
 /// What one poll of a direction moves, at most, before other tunnels get their turn.
 pub const POLL_BYTES_MAX: usize = 256 * 1024;
@@ -31,6 +31,8 @@ pub struct Flow {
     unflushed: bool,
     /// Whether the source's end was not announced by close_notify.
     truncated: bool,
+    /// Whether the reader has taken something, or been given something to take, since that was last asked.
+    is_stirred: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +52,8 @@ pub enum Fault {
     Source(io::Error),
     /// Its reader failed.
     Reader(io::Error),
-    /// Its source broke the rules of frames, and they are enforced.
-    Violation(Violation),
+    /// Its source broke the rules of frames, and they are enforced; or it went over a limit.
+    Offence(Offence),
 }
 
 impl Flow {
@@ -59,8 +61,8 @@ impl Flow {
     /// them as it will be of all others.
     ///
     /// # Errors
-    /// A violation in them, where that ends the tunnel. What came before it still passes.
-    pub fn new(weave: Weave, early: &[u8], watch: &mut impl Watch) -> (Flow, Result<(), Violation>) {
+    /// An offence in them, where that ends the tunnel. What came before it still passes.
+    pub fn new(weave: Weave, early: &[u8], watch: &mut impl Watch) -> (Flow, Result<(), Offence>) {
         let mut flow = Flow {
             weave,
             kept: Vec::new(),
@@ -68,12 +70,17 @@ impl Flow {
             stage: Stage::Moving,
             unflushed: false,
             truncated: false,
+            is_stirred: true,
         };
         let mut outcome = Ok(());
         if !early.is_empty() {
             watch.taken(early.len());
             let Flow { weave, kept, .. } = &mut flow;
-            outcome = weave.take(early, watch, |bytes| kept.extend_from_slice(bytes));
+            weave.read(early.len(), watch);
+            match weave.take(early, watch, |bytes| kept.extend_from_slice(bytes)) {
+                Ok(taken) => weave.give_back(early.to_vec(), taken),
+                Err(offence) => outcome = Err(offence),
+            }
         }
         (flow, outcome)
     }
@@ -96,6 +103,16 @@ impl Flow {
     /// Whether the same has left longhaul, as far as the reader's stream can tell.
     pub fn is_flushed(&self) -> bool {
         self.is_passed_on() && !self.unflushed
+    }
+
+    /// Whether the source is not read for now, because of its reader, or because it sends too fast.
+    pub fn is_held_back(&self) -> bool {
+        !self.is_passed_on() || self.weave.is_held()
+    }
+
+    /// Whether the reader has taken something, or been given something to take, since this was last asked.
+    pub fn take_stir(&mut self) -> bool {
+        std::mem::take(&mut self.is_stirred)
     }
 
     /// Whether the source has ended.
@@ -156,11 +173,26 @@ impl Flow {
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
+            let mut bytes_max = usize::MAX;
+            if self.weave.is_busy() {
+                match self.weave.next(watch) {
+                    Next::Read(most) => bytes_max = most,
+                    Next::Nothing => return self.poll_flush(context, reader),
+                    Next::Again(bytes, start) => {
+                        let again = bytes.get(start..).unwrap_or_default();
+                        let taken = self.pass(context, reader, again, watch)?;
+                        self.weave.give_back(bytes, start + taken);
+                        moved_bytes += taken;
+                        continue;
+                    }
+                }
+            }
             // What was held of a frame's start goes in front of what follows it.
             let Some((held, room)) = scratch.split_at_mut_checked(HEADER_BYTES_MAX) else {
                 return Poll::Pending;
             };
-            let mut buffer = ReadBuf::new(room);
+            let room_bytes = room.len().min(bytes_max);
+            let mut buffer = ReadBuf::new(room.get_mut(..room_bytes).unwrap_or_default());
             match Pin::new(&mut *source).poll_read(context, &mut buffer) {
                 Poll::Pending => return self.poll_flush(context, reader),
                 Poll::Ready(Ok(())) => {}
@@ -178,9 +210,17 @@ impl Flow {
             }
             moved_bytes += read_bytes;
             watch.taken(read_bytes);
-            let held_bytes = if self.weave.is_busy() { self.weave.resume(held) } else { 0 };
+            let mut held_bytes = 0;
+            if self.weave.is_busy() {
+                self.weave.read(read_bytes, watch);
+                held_bytes = self.weave.resume(held);
+            }
             let bytes = scratch.get(HEADER_BYTES_MAX - held_bytes..HEADER_BYTES_MAX + read_bytes);
-            self.pass(context, reader, bytes.unwrap_or_default(), watch)?;
+            let bytes = bytes.unwrap_or_default();
+            let taken = self.pass(context, reader, bytes, watch)?;
+            if let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {
+                self.weave.give_back(rest.to_vec(), 0);
+            }
         }
     }
 
@@ -196,14 +236,14 @@ impl Flow {
         self.stage = if has_word { Stage::Silent } else { Stage::Ending };
     }
 
-    /// Writes straight from the scratch buffer, and keeps what the reader does not take.
+    /// Writes straight from `bytes`, and keeps what the reader does not take. How many could pass.
     fn pass<R: AsyncWrite + Unpin>(
         &mut self,
         context: &mut Context<'_>,
         reader: &mut R,
         bytes: &[u8],
         watch: &mut impl Watch,
-    ) -> Result<(), Fault> {
+    ) -> Result<usize, Fault> {
         self.unflushed = true;
         let Flow { weave, kept, .. } = self;
         let mut written = Ok(());
@@ -219,7 +259,8 @@ impl Flow {
                 kept.extend_from_slice(bytes);
             }
         });
-        written.and(taken.map_err(Fault::Violation))
+        self.is_stirred = true;
+        written.and(taken.map_err(Fault::Offence))
     }
 
     fn rest(&self) -> &[u8] {
@@ -235,7 +276,7 @@ impl Flow {
         while !self.rest().is_empty() {
             let count = ready!(poll_write(context, reader, self.rest()))?;
             self.passed += u32::try_from(count).unwrap_or(u32::MAX);
-            self.unflushed = true;
+            (self.unflushed, self.is_stirred) = (true, true);
         }
         (self.kept, self.passed) = (Vec::new(), 0);
         Poll::Ready(Ok(()))

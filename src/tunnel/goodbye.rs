@@ -40,6 +40,10 @@ pub enum Why {
     RouteRemoved,
     /// Other backends have less to carry.
     Rebalance,
+    /// Neither peer has anything to say.
+    Idle,
+    /// The time has come that the backend had told.
+    Deadline,
     /// The tunnel is as old as tunnels may become.
     MaxAge,
     /// An operator wishes it.
@@ -80,6 +84,8 @@ impl Why {
             Why::BackendDown => EndReason::BackendDown,
             Why::RouteRemoved => EndReason::RouteRemoved,
             Why::Rebalance => EndReason::Rebalance,
+            Why::Idle => EndReason::IdleTimeout,
+            Why::Deadline => EndReason::Deadline,
             Why::MaxAge => EndReason::MaxAge,
             Why::Operator => EndReason::Operator,
         }

@@ -10,12 +10,20 @@ pub const REASON_BYTES_MAX: usize = CONTROL_PAYLOAD_BYTES_MAX as usize - 2;
 
 /// The Close codes that the proxy itself has a use for (RFC 6455 7.4.1, and IANA's registry).
 pub mod code {
+    /// Nobody is there any more who wants it.
+    pub const GOING_AWAY: u16 = 1001;
     /// The rules of frames were broken.
     pub const PROTOCOL_ERROR: u16 = 1002;
+    /// What is asked for is not allowed, or not any more.
+    pub const POLICY: u16 = 1008;
+    /// A message is larger than it may be.
+    pub const TOO_BIG: u16 = 1009;
     /// The other side is gone.
     pub const INTERNAL_ERROR: u16 = 1011;
     /// The same, where it goes because it stops: to come back is worth while.
     pub const SERVICE_RESTART: u16 = 1012;
+    /// Who gets it did not take what there was for it; it may come back when it can.
+    pub const TRY_AGAIN_LATER: u16 = 1013;
 }
 
 /// A Close for the reader of `direction`. Of a longer reason as many characters as there is room for.

@@ -4,28 +4,28 @@
 //! answer, and then comes the end ([`super::parting`]). Else, and where nothing is known of frames, a reset travels as a
 //! reset, and an end as an end (FIN). After an end the other direction may go on for a while (`half_close_timeout`).
 
+mod beginning;
 mod deadlines;
 mod ending;
 mod facts;
 mod pinging;
+mod stalling;
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep};
 
 use super::care::Care;
 use super::flow::{Fault, Flow};
 use super::parting::Parting;
 use super::sessions::{Cut, Registration, Session};
 use super::tap::Tap;
-use super::{Terms, scratch};
-use crate::config::Inspect;
+use super::{Terms, clock, scratch};
 use crate::net::stream::Stream;
 use crate::outcome::{EndReason, Ending, Party};
 use crate::proto::scan::Scanner;
-use crate::proto::weave::Weave;
 use crate::telemetry::labels::Direction;
 
 /// A tunnel at work, until [`Splice::poll`] tells its ending.
@@ -69,36 +69,10 @@ pub struct Leg {
 }
 
 impl Splice {
-    /// Joins `client` and `backend`.
-    pub fn new(client: Leg, backend: Leg, registration: Registration) -> Splice {
-        let session = registration.session();
-        let flow = |leg: &Leg, direction| {
-            let weave = Weave::new(leg.scanner.clone(), session.terms.inspect == Inspect::Strict);
-            Flow::new(weave, &leg.early, &mut Tap::new(session, direction))
-        };
-        let (up, client_keeps_rules) = flow(&client, Direction::ToBackend);
-        let (down, backend_keeps_rules) = flow(&backend, Direction::ToClient);
-        let timer = Box::pin(sleep_until(deadlines::first(session)));
-        let mut splice = Splice {
-            streams: Some(Streams { client: client.stream, backend: backend.stream }),
-            up,
-            down,
-            closer: None,
-            ended_by: None,
-            ended_at: session.opened(),
-            timer,
-            timer_set: true,
-            was_cut: false,
-            parting: None,
-            care: None,
-            registration,
-        };
-        for (outcome, party) in [(client_keeps_rules, Party::Client), (backend_keeps_rules, Party::Backend)] {
-            if outcome.is_err() {
-                splice.end_for_violation(party);
-            }
-        }
-        splice
+    /// The tunnel is to be over by `deadline`.
+    pub fn expire(&mut self, deadline: Instant) {
+        self.care.get_or_insert_default().expires = Some(deadline);
+        self.set_timer(deadline);
     }
 
     /// The tunnel's entry in the live table.
@@ -114,8 +88,8 @@ impl Splice {
     /// Goes on with the tunnel; ready when it has ended. `leaves` says whether longhaul or the backend is about to stop.
     pub fn poll(&mut self, context: &mut Context<'_>, leaves: &dyn Fn() -> bool) -> Poll<Ending> {
         let mut ending = self.poll_flows(context, leaves);
-        if ending.is_pending() && self.is_pinging() {
-            self.follow_pings();
+        if ending.is_pending() {
+            self.look_after(clock::now);
         }
         // The timer is asked when it may have something to say: when it was set, and when nothing else woke the task.
         if ending.is_pending() && (self.timer_set || self.timer.is_elapsed()) {
@@ -148,9 +122,12 @@ impl Splice {
             let session = self.registration.session();
             let (up, down) = scratch::lend(|scratch| {
                 let is_open = |reader: &Flow| reader.weave().scanner().close().is_none();
-                let mut tap = Tap::new(session, Direction::ToBackend).telling(is_open(&self.down), leaves);
+                let mut recorder = self.care.as_deref_mut().and_then(|care| care.recorder.as_deref_mut());
+                let tap = Tap::new(session, Direction::ToBackend).recording(recorder.as_deref_mut());
+                let mut tap = tap.telling(is_open(&self.down), leaves);
                 let up = self.up.poll(context, client, backend, scratch, &mut tap);
-                let mut tap = Tap::new(session, Direction::ToClient).telling(is_open(&self.up), leaves);
+                let tap = Tap::new(session, Direction::ToClient).recording(recorder);
+                let mut tap = tap.telling(is_open(&self.up), leaves);
                 let down = self.down.poll(context, backend, client, scratch, &mut tap);
                 (up, down)
             });
@@ -175,7 +152,7 @@ impl Splice {
 
     /// While the client is not read, what it sends must not be in the way of others.
     fn poll_unread(&mut self, context: &mut Context<'_>) -> Option<io::Error> {
-        let is_read = self.up.is_passed_on() && !self.up.source_ended();
+        let is_read = !self.up.is_held_back() && !self.up.source_ended();
         match self.streams.as_mut().filter(|_| !is_read)?.client.poll_unread(context) {
             Poll::Ready(error) => Some(error),
             Poll::Pending => None,
@@ -250,13 +227,9 @@ impl Splice {
         let Some(goodbye) = self.session().goodbye() else { return Poll::Pending };
         // The order has used up the waker.
         self.session().listen(context.waker());
-        let (why, timeout) = (goodbye.why(), self.terms().close_timeout);
-        match Parting::by_goodbye(goodbye, &mut self.down, timeout) {
-            Some(parting) => {
-                self.begin(|_| parting);
-                self.poll_flows(context, leaves)
-            }
-            None => Poll::Ready(Ending { by: Party::Proxy, reason: why.ending() }),
+        match self.part(goodbye) {
+            None => self.poll_flows(context, leaves),
+            Some(ending) => Poll::Ready(ending),
         }
     }
 }

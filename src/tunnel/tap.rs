@@ -1,10 +1,13 @@
 //! What is told of the bytes that pass: counted for the route, in the worker's own cells, and for the tunnel, in its entry of
 //! the live table, while it lives. Nothing here takes memory or a lock for a message.
 
+use tokio::time::Instant;
+
 use super::clock;
 use super::inject::{self, code};
+use super::recorder::Recorder;
 use super::sessions::Session;
-use crate::proto::frame::Violation;
+use crate::proto::frame::{Header, Violation};
 use crate::proto::scan::{Frame, Scanner};
 use crate::proto::weave::Watch;
 use crate::telemetry::labels::Direction;
@@ -15,6 +18,8 @@ pub struct Tap<'t> {
     session: &'t Session,
     direction: Direction,
     metrics: &'t DirectionMetrics,
+    /// Remembers headers.
+    recorder: Option<&'t mut Recorder>,
     /// Whether the reader is told when the source is gone, and then why.
     leaves: Option<&'t dyn Fn() -> bool>,
 }
@@ -22,7 +27,18 @@ pub struct Tap<'t> {
 impl<'t> Tap<'t> {
     /// For one direction of the tunnel that `session` is the entry of.
     pub fn new(session: &'t Session, direction: Direction) -> Tap<'t> {
-        Tap { session, direction, metrics: session.terms.metrics.direction(direction), leaves: None }
+        Tap {
+            session,
+            direction,
+            metrics: session.terms.metrics.direction(direction),
+            recorder: None,
+            leaves: None,
+        }
+    }
+
+    /// The headers of frames are to be remembered.
+    pub fn recording(self, recorder: Option<&'t mut Recorder>) -> Tap<'t> {
+        Tap { recorder, ..self }
     }
 
     /// The reader has not closed: it is told when the source is gone. `leaves` says whether that is because longhaul or the
@@ -47,6 +63,22 @@ impl Watch for Tap<'_> {
     fn frame(&mut self, frame: Frame, scanner: &Scanner) {
         self.session.count_frame(self.direction, frame.kind, scanner.close());
         self.metrics.frame(frame);
+    }
+
+    fn header(&mut self, header: &Header) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.note(self.direction, header, self.session.opened().elapsed());
+        }
+    }
+
+    fn waits(&mut self) {
+        self.session.terms.metrics.waits(self.direction);
+    }
+
+    fn now(&mut self, is_exact: bool) -> u64 {
+        let now = if is_exact { Instant::now() } else { clock::now() };
+        let since = now.saturating_duration_since(self.session.opened());
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
     }
 
     fn violation(&mut self, violation: Violation) {

@@ -210,9 +210,12 @@ async fn a_reset_after_both_close_frames_is_a_clean_end() {
 
 #[tokio::test]
 async fn a_tunnel_without_traffic_ends_at_idle_timeout() {
-    let mut stage = Stage::set("idle_timeout = \"300ms\"\n").await;
+    let mut stage = Stage::set("idle_timeout = \"300ms\"\nclose_timeout = \"300ms\"\n").await;
     for (count, tls) in [(1, false), (2, true)] {
         let (mut client, mut backend) = stage.tunnel(tls).await;
+        // Neither answers.
+        assert_eq!(client.receive().await, Message::close(1001, "idle"));
+        assert_eq!(backend.receive().await, Message::close(1001, "idle"));
         assert_eq!(within("the end", client.try_receive()).await, None);
         assert_eq!(within("the end", backend.try_receive()).await, None);
         let record = stage.ended(count, "idle_timeout", "proxy").await;
@@ -222,7 +225,7 @@ async fn a_tunnel_without_traffic_ends_at_idle_timeout() {
 
 #[tokio::test]
 async fn traffic_in_either_direction_moves_the_idle_deadline() {
-    let mut stage = Stage::set("idle_timeout = \"1s\"\n").await;
+    let mut stage = Stage::set("idle_timeout = \"1s\"\nclose_timeout = \"100ms\"\n").await;
     let (mut sending_client, mut receiving_backend) = stage.tunnel(false).await;
     let (mut receiving_client, mut sending_backend) = stage.tunnel(false).await;
     let begun = Instant::now();
@@ -233,8 +236,8 @@ async fn traffic_in_either_direction_moves_the_idle_deadline() {
         assert_eq!(receiving_client.receive_text().await, "here");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert_eq!(within("the end", sending_client.try_receive()).await, None);
-    assert_eq!(within("the end", receiving_client.try_receive()).await, None);
+    assert_eq!(sending_client.receive().await, Message::close(1001, "idle"));
+    assert_eq!(receiving_client.receive().await, Message::close(1001, "idle"));
     for count in [1, 2] {
         let record = stage.ended(count, "idle_timeout", "proxy").await;
         // The tunnels' clock may be a tenth of a second behind.

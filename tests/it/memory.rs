@@ -24,7 +24,8 @@ async fn a_thousand_generations_leave_nothing_behind() {
     }
     base += &format!("# {}\n", "x".repeat(COMMENT));
     let config = |generation: usize| {
-        let route = format!("name = \"all\"\nidle_timeout = \"{}s\"\n", 3600 + generation);
+        let route =
+            format!("name = \"all\"\npings.client = \"off\"\nidle_timeout = \"{}s\"\n", 3600 + generation);
         base.replacen("name = \"all\"\n", &route, 1).replacen(
             "path = \"/r/7\"",
             &format!("path = \"/g/{generation}\""),

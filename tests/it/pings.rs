@@ -24,6 +24,12 @@ fn told(record: &Value) -> [&Value; 6] {
     ["reason", "initiator", "close_code", "close_initiator", "clean", "farewell"].map(|key| &record[key])
 }
 
+/// A tunnel whose client answers only what the test says.
+async fn tunnel(stage: &mut Stage, way: Way) -> Ends {
+    let (client, backend) = stage.tunnel(way, None).await;
+    (client.by_hand(), backend)
+}
+
 /// The next Ping, which must be what comes next.
 async fn ping<S: Wire>(end: &mut WebSocket<S>) -> Vec<u8> {
     let ping = end.receive().await;
@@ -45,7 +51,7 @@ async fn neither_they_nor_their_answers_pass() {
         let (side, other_side) = if to_client { ("client", "backend") } else { ("backend", "client") };
         let mut payloads = HashSet::new();
         for way in Way::ALL {
-            let [mut asked, mut other] = sides(stage.tunnel(way, None).await, to_client);
+            let [mut asked, mut other] = sides(tunnel(&mut stage, way).await, to_client);
             for round in 0..3 {
                 let payload = ping(&mut asked).await;
                 // A Pong of somebody else's making passes, and so does all that stands around the answer.
@@ -85,7 +91,7 @@ async fn neither_they_nor_their_answers_pass() {
 async fn an_answer_is_known_however_it_comes() {
     let mut stage = Stage::set(TO_CLIENT).await;
     for way in Way::ALL {
-        let (mut client, mut backend) = stage.tunnel(way, None).await;
+        let (mut client, mut backend) = tunnel(&mut stage, way).await;
         let payload = ping(&mut client).await;
         let before = Message { opcode: Opcode::Ping, payload: b"mine".to_vec() };
         let bytes =
@@ -111,7 +117,7 @@ async fn an_answer_is_known_however_it_comes() {
 #[tokio::test]
 async fn a_late_answer_does_not_pass_either() {
     let mut stage = Stage::set("pings = { client = \"50ms\", timeout = \"60ms\" }\n").await;
-    let (mut client, mut backend) = stage.tunnel(Way::Plain, None).await;
+    let (mut client, mut backend) = tunnel(&mut stage, Way::Plain).await;
     let mut payloads = Vec::new();
     while payloads.len() < 3 {
         match timeout(Duration::from_millis(10), client.try_receive()).await {
@@ -135,7 +141,7 @@ async fn a_late_answer_does_not_pass_either() {
 async fn a_client_that_does_not_answer_is_gone() {
     let mut stage = Stage::set(HASTY).await;
     for (count, way) in Way::ALL.into_iter().enumerate() {
-        let (mut client, mut backend) = stage.tunnel(way, None).await;
+        let (mut client, mut backend) = tunnel(&mut stage, way).await;
         let asked = Instant::now();
         ping(&mut client).await;
         assert_eq!(backend.receive().await, Message::close(1011, ""), "{way:?}");
@@ -164,7 +170,7 @@ async fn so_is_a_backend() {
     let keys = "pings = { client = \"off\", backend = \"100ms\", timeout = \"300ms\" }\n";
     let mut stage = Stage::set(keys).await;
     for (count, way) in Way::ALL.into_iter().enumerate() {
-        let (mut client, mut backend) = stage.tunnel(way, None).await;
+        let (mut client, mut backend) = tunnel(&mut stage, way).await;
         ping(&mut backend).await;
         assert_eq!(client.receive().await, Message::close(1011, ""), "{way:?}");
         client.send(&Message::close(1011, "")).await;
@@ -180,7 +186,7 @@ async fn so_is_a_backend() {
 async fn any_byte_is_a_sign_of_life() {
     let mut stage = Stage::set(HASTY).await;
     for way in Way::ALL {
-        let (mut client, mut backend) = stage.tunnel(way, None).await;
+        let (mut client, mut backend) = tunnel(&mut stage, way).await;
         let frame = Message::binary(vec![7; 40]).frame(true);
         let (last, first) = frame.split_last().expect("a frame");
         for byte in first {
@@ -197,7 +203,7 @@ async fn any_byte_is_a_sign_of_life() {
 async fn a_long_frame_is_not_interrupted() {
     let mut stage = Stage::set(HASTY).await;
     for way in Way::ALL {
-        let (mut client, mut backend) = stage.tunnel(way, None).await;
+        let (mut client, mut backend) = tunnel(&mut stage, way).await;
         // In two frames, between which there is room for one.
         let mut frame = [0x02, 100].to_vec();
         frame.extend_from_slice(&[0x5a; 100]);
@@ -224,7 +230,7 @@ async fn a_long_frame_is_not_interrupted() {
 async fn none_follows_a_close() {
     let mut stage = Stage::set("pings = { client = \"20ms\", timeout = \"10s\" }\n").await;
     for way in Way::ALL {
-        let (mut client, mut backend) = stage.tunnel(way, None).await;
+        let (mut client, mut backend) = tunnel(&mut stage, way).await;
         backend.send(&Message::close(1000, "")).await;
         while client.receive().await != Message::close(1000, "") {}
         let nothing = timeout(Duration::from_millis(200), client.stream.read(&mut [0; 1])).await;
@@ -237,7 +243,7 @@ async fn none_follows_a_close() {
 async fn an_idle_tunnel_is_idle_all_the_same() {
     let keys = "idle_timeout = \"700ms\"\nclose_timeout = \"200ms\"\npings = { client = \"50ms\" }\n";
     let mut stage = Stage::set(keys).await;
-    let (mut client, backend) = stage.tunnel(Way::Plain, None).await;
+    let (mut client, backend) = tunnel(&mut stage, Way::Plain).await;
     let (begun, mut answered) = (Instant::now(), 0);
     while let Some(message) = within("a Ping, or the end", client.try_receive()).await {
         if message.opcode != Opcode::Ping {
@@ -255,12 +261,12 @@ async fn an_idle_tunnel_is_idle_all_the_same() {
 #[tokio::test]
 async fn none_where_nobody_knows_the_place() {
     let mut stage = Stage::set("inspect = \"off\"\n").await;
-    let (mut client, _backend) = stage.tunnel(Way::Plain, None).await;
+    let (mut client, _backend) = tunnel(&mut stage, Way::Plain).await;
     let nothing = timeout(Duration::from_millis(200), client.stream.read(&mut [0; 1])).await;
     assert!(nothing.is_err(), "{nothing:?}");
     let mut stage = Stage::set("pings = { client = \"200ms\", timeout = \"200ms\" }\n").await;
     for wrong in [true, false] {
-        let (mut client, mut backend) = stage.tunnel(Way::Plain, None).await;
+        let (mut client, mut backend) = tunnel(&mut stage, Way::Plain).await;
         let reserved = [0x83, if wrong { 0x80 } else { 0 }, 0, 0, 0, 0];
         if wrong {
             client.send_raw(&reserved).await;
@@ -280,7 +286,7 @@ async fn none_where_nobody_knows_the_place() {
 #[tokio::test]
 async fn a_blocked_writer_does_not_count_against_the_peer() {
     let mut stage = Stage::set(HASTY).await;
-    let (mut client, mut backend) = stage.tunnel(Way::Plain, None).await;
+    let (mut client, mut backend) = tunnel(&mut stage, Way::Plain).await;
     let frame = Message::binary(vec![1; 60_000]).frame(false);
     let mut sent = 0;
     // Within the first half of the interval there is no Ping yet.

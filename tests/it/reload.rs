@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use crate::kit::{Backend, Client, DEADLINE, Proxy, Reloaded, WebSocket, handshake, plain, within};
+use crate::kit::{Backend, Client, DEADLINE, Message, Proxy, Reloaded, WebSocket, handshake, plain, within};
 
 /// Opens a tunnel; the name of the backend comes with it.
 async fn open(proxy: &Proxy, path: &str) -> (WebSocket<Client>, String) {
@@ -87,17 +87,20 @@ async fn routes_come_and_go_and_their_tunnels_stay() {
 async fn a_routes_deadlines_hold_for_the_tunnels_that_began_under_them() {
     let backend = Backend::echo("one").await;
     let base = plain(&[backend.address]);
-    let proxy = Proxy::start(&with_route_keys(&base, "idle_timeout = \"1s\"")).await;
+    let hurry = "close_timeout = \"100ms\"\nidle_timeout = ";
+    let proxy = Proxy::start(&with_route_keys(&base, &format!("{hurry}\"1s\""))).await;
     let (mut hasty, _) = open(&proxy, "/").await;
     let change = proxy.change_to(&with_route_keys(&base, "idle_timeout = \"1h\"")).await;
     assert_eq!(change, "routes ~1 (all)");
     let (mut patient, _) = open(&proxy, "/").await;
+    assert_eq!(hasty.receive().await, Message::close(1001, "idle"));
     assert_eq!(within("the idle end", hasty.try_receive()).await, None);
     let close = proxy.record("close").await;
     assert_eq!(close["reason"], "idle_timeout");
 
-    proxy.change_to(&with_route_keys(&base, "idle_timeout = \"50ms\"")).await;
+    proxy.change_to(&with_route_keys(&base, &format!("{hurry}\"50ms\""))).await;
     let (mut hasty, _) = open(&proxy, "/").await;
+    assert_eq!(hasty.receive().await, Message::close(1001, "idle"));
     assert_eq!(within("the idle end", hasty.try_receive()).await, None);
     patient.round_trip("still here").await;
     patient.close(1000).await;

@@ -173,7 +173,7 @@ async fn plain_text_on_a_tls_port_is_refused_without_harm() {
 async fn the_end_of_a_tunnel_is_announced_before_the_connection_ends() {
     let ((backend, mut calls), pki) = (Backend::by_hand().await, Pki::new());
     let certificate = pki.issue(&["chat.example.com"]);
-    let route = "name = \"all\"\nidle_timeout = \"1s\"\npool";
+    let route = "name = \"all\"\nidle_timeout = \"1s\"\nclose_timeout = \"100ms\"\npool";
     let config = plain(&[backend.address]).replace("name = \"all\"\npool", route) + &secure(&[&certificate]);
     let proxy = Proxy::start(&config).await;
     for end in ["a Close", "an end", "a deadline"] {
@@ -184,6 +184,7 @@ async fn the_end_of_a_tunnel_is_announced_before_the_connection_ends() {
             "a Close" => backend.send(&Message::close(1001, "")).await,
             "an end" => {}
             _ => {
+                assert_eq!(backend.receive().await, Message::close(1001, "idle"));
                 assert_eq!(within("the end", backend.try_receive()).await, None);
             }
         }

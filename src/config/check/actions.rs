@@ -63,10 +63,16 @@ fn report_backendless(action: &str, words: &RouteWords, reader: &mut Reader) -> 
     let keys = [
         ("origins", words.origins.place()),
         ("idle_timeout", words.idle_timeout.place()),
+        ("max_age", words.max_age.place()),
+        ("max_age_jitter", words.max_age_jitter.place()),
+        ("deadline_header", words.deadline_header.place()),
         ("half_close_timeout", words.half_close_timeout.place()),
         ("close_timeout", words.close_timeout.place()),
         ("inspect", words.inspect.place()),
         ("pings", words.pings.place()),
+        ("frames", words.frames.place()),
+        ("record_frames", words.record_frames.place()),
+        ("write_timeout", words.write_timeout.place()),
         ("body_bytes_max", words.body_bytes_max.place()),
         ("request_headers", words.request_headers.place()),
     ];

@@ -6,6 +6,7 @@ use http::{HeaderValue, Method};
 use ipnet::IpNet;
 
 use super::actions::action;
+use super::frames::{frames, unread};
 use super::handshake_rate::handshake_rate;
 use super::pings::pings;
 use super::pools::KnownPools;
@@ -14,8 +15,10 @@ use super::{Unique, all, free_name, plain};
 use crate::config::file::RouteWords;
 use crate::config::problem::shown;
 use crate::config::reader::{Found, Reader};
-use crate::config::words::{Entries, List};
-use crate::config::{At, Condition, HostMatch, Kind, Match, PathMatch, Route, ValueMatch, defaults};
+use crate::config::words::{Entries, List, Number};
+use crate::config::{
+    At, Condition, HostMatch, Inspect, Kind, Match, MaxAge, PathMatch, Route, ValueMatch, defaults,
+};
 
 pub fn routes(
     words: Found<List<RouteWords, 1>>,
@@ -43,10 +46,13 @@ pub fn routes(
         let replacement = replacement(&mut words, matches.as_ref(), reader);
         let request_headers = request_headers(take(&mut words.request_headers), reader);
         let response_headers = response_headers(take(&mut words.response_headers), reader);
+        let max_age = max_age(&mut words);
         let origins = words.origins.optional();
         let handshake_rate = handshake_rate(words.handshake_rate);
         let inspect = words.inspect.or(defaults::INSPECT);
         let pings = pings(words.pings, inspect, reader);
+        let frames = frames(words.frames, inspect, reader);
+        let record_frames = record_frames(words.record_frames, inspect, reader);
         Some(Route {
             name: name?,
             matches: matches?,
@@ -57,13 +63,34 @@ pub fn routes(
             response_headers: response_headers?,
             handshake_rate: handshake_rate?,
             idle_timeout: words.idle_timeout.or(defaults::IDLE_TIMEOUT)?,
+            max_age: max_age?,
+            deadline_header: words.deadline_header.optional()?.map(|name| name.value.0),
             half_close_timeout: words.half_close_timeout.or(defaults::HALF_CLOSE_TIMEOUT)?,
             close_timeout: words.close_timeout.or(defaults::CLOSE_TIMEOUT)?,
             inspect: inspect?,
             pings: pings?,
+            frames: frames?,
+            record_frames: record_frames?,
+            write_timeout: words.write_timeout.or(defaults::WRITE_TIMEOUT)?,
             body_bytes_max: words.body_bytes_max.optional()?.map(|size| size.value.0),
         })
     }))
+}
+
+fn record_frames(
+    words: Found<Number<1, 256>>,
+    inspect: Option<Inspect>,
+    reader: &mut Reader,
+) -> Option<Option<usize>> {
+    let Some(count) = words.optional()? else { return Some(None) };
+    unread(&count.place, "`record_frames` is about headers", inspect, reader)?;
+    Some(Some(count.value.into()))
+}
+
+fn max_age(words: &mut RouteWords) -> Option<Option<MaxAge>> {
+    let jitter_percent = take(&mut words.max_age_jitter).or(defaults::MAX_AGE_JITTER)?;
+    let age = take(&mut words.max_age).optional()?;
+    Some(age.map(|age| MaxAge { age: age.value.into(), jitter_percent }))
 }
 
 /// What a route asks of a request.

@@ -114,7 +114,7 @@ fn every_problem_shows_its_own_file() {
          path or a condition of either",
         "r/c.toml:4:1 `[[routes]]` does not say what becomes of its requests => add `pool`, `split`, `redirect` or `respond`",
         "r/c.toml:5:1 `server` is not a key of `[[routes]]` => write `name`, `host`, `path`, `kind`, `methods`, `headers`, \
-         `query`, `cookies`, `source`, `subprotocols` or one of 17 others",
+         `query`, `cookies`, `source`, `subprotocols` or one of 24 others",
     ];
     assert_eq!(files.described(), [&main[..], &included[..]].concat());
     assert!(files.load().unwrap_err().to_string().ends_with("14 problems in 4 files"));

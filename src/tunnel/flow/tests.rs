@@ -4,8 +4,10 @@ use std::task::Waker;
 use proptest::prelude::*;
 
 use super::*;
-use crate::proto::frame::{Header, Opcode, unmask};
-use crate::proto::scan::{Frame, Scanner, Side};
+use crate::proto::frame::{Header, Opcode, Violation, unmask};
+use crate::proto::limit::{Limit, Limits};
+use crate::proto::rate::Rate;
+use crate::proto::scan::{Frame, Kind, Scanner, Side};
 use crate::telemetry::labels::Direction;
 use crate::tunnel::inject;
 
@@ -20,7 +22,11 @@ impl AsyncRead for Source {
     ) -> Poll<io::Result<()>> {
         match self.0.pop_front() {
             Some(piece) if piece.is_empty() => Poll::Pending,
-            Some(piece) => {
+            Some(mut piece) => {
+                let rest = piece.split_off(piece.len().min(buffer.remaining()));
+                if !rest.is_empty() {
+                    self.0.push_front(rest);
+                }
                 buffer.put_slice(&piece);
                 Poll::Ready(Ok(()))
             }
@@ -63,6 +69,8 @@ struct Seen {
     bytes: usize,
     direction: Direction,
     last_word: bool,
+    now: u64,
+    headers: usize,
 }
 
 impl Watch for Seen {
@@ -72,6 +80,14 @@ impl Watch for Seen {
 
     fn frame(&mut self, frame: Frame, _: &Scanner) {
         self.frames.push(frame);
+    }
+
+    fn header(&mut self, _: &Header) {
+        self.headers += 1;
+    }
+
+    fn now(&mut self, _: bool) -> u64 {
+        self.now
     }
 
     fn violation(&mut self, violation: Violation) {
@@ -101,23 +117,45 @@ fn frames(mut bytes: &[u8]) -> (Vec<Whole>, usize) {
     (frames, bytes.len())
 }
 
+/// An answer to a Ping of the proxy's, to one before the latest.
+const ANSWER: &[u8; 8] = b"secret99";
+
+fn put(bytes: &mut Vec<u8>, side: Side, fin: bool, opcode: Opcode, payload: &[u8]) {
+    let mask = (side == Side::Client).then_some([9, 8, 7, 6]);
+    Header { fin, rsv: 0, opcode, mask, length: payload.len() as u64 }.write(bytes);
+    let start = bytes.len();
+    bytes.extend_from_slice(payload);
+    unmask(&mut bytes[start..], mask.unwrap_or_default(), 0);
+}
+
 fn encode(side: Side, messages: &[(usize, Vec<usize>)]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let mask = (side == Side::Client).then_some([9, 8, 7, 6]);
-    let mut put = |fin, opcode, length: usize| {
-        Header { fin, rsv: 0, opcode, mask, length: length as u64 }.write(&mut bytes);
-        bytes.resize(bytes.len() + length, 0x88);
-    };
     for (control, parts) in messages {
         for (index, length) in parts.iter().enumerate() {
             let opcode = if index == 0 { Opcode::Binary } else { Opcode::Continuation };
-            put(index + 1 == parts.len(), opcode, *length);
+            put(&mut bytes, side, index + 1 == parts.len(), opcode, &vec![0x88; *length]);
             if index == 0 {
-                put(true, Opcode::Ping, *control);
+                put(&mut bytes, side, true, Opcode::Ping, &vec![0x88; *control]);
+            }
+            if control % 3 == 0 {
+                put(&mut bytes, side, true, Opcode::Pong, ANSWER);
             }
         }
     }
     bytes
+}
+
+/// Limits over which nothing goes, since what is too fast waits.
+fn slowly() -> Limits {
+    Limits {
+        frame_max: Some(70_000),
+        message_max: Some(300_000),
+        frames: Some(Rate::new(2_000, 3)),
+        messages: Some(Rate::new(1_000, 2)),
+        bytes: Some(Rate::new(3_000_000, 20_000)),
+        control: None,
+        waits: true,
+    }
 }
 
 /// What a run of the flow is made of.
@@ -132,6 +170,10 @@ struct Case {
     pings: Vec<usize>,
     close: Option<usize>,
     last_word: bool,
+    /// Whether answers are awaited, limits hold, headers are told.
+    answers: bool,
+    limits: bool,
+    headers: bool,
 }
 
 fn cases() -> impl Strategy<Value = Case> {
@@ -140,12 +182,27 @@ fn cases() -> impl Strategy<Value = Case> {
     let shape = (any::<bool>(), any::<bool>(), prop::collection::vec(message, 0..6), 0usize..40);
     let pieces = prop::collection::vec(0usize..90, 1..40);
     let appetite = prop::collection::vec(prop_oneof![0usize..3, 0usize..200], 0..60);
-    let own = (prop::collection::vec(0usize..30, 0..4), prop::option::of(0usize..30), any::<bool>());
-    (shape, pieces, appetite, own).prop_map(|(shape, pieces, appetite, (pings, close, last_word))| {
-        let (is_client, strict, messages, cut_bytes) = shape;
-        let side = if is_client { Side::Client } else { Side::Backend };
-        Case { side, strict, messages, cut_bytes, pieces, appetite, pings, close, last_word }
-    })
+    let own = (prop::collection::vec(0usize..30, 0..4), prop::option::of(0usize..30), any::<[bool; 4]>());
+    (shape, pieces, appetite, own).prop_map(
+        |(shape, pieces, appetite, (pings, close, [last_word, answers, limits, headers]))| {
+            let (is_client, strict, messages, cut_bytes) = shape;
+            let side = if is_client { Side::Client } else { Side::Backend };
+            Case {
+                side,
+                strict,
+                messages,
+                cut_bytes,
+                pieces,
+                appetite,
+                pings,
+                close,
+                last_word,
+                answers,
+                limits,
+                headers,
+            }
+        },
+    )
 }
 
 /// Runs the flow to its end; what the reader got, what was seen, and what did not pass.
@@ -165,8 +222,16 @@ fn run(case: &Case, bytes: &[u8]) -> (Vec<u8>, Seen, u64) {
     }
     let mut source = Source(pieces);
     let mut reader = Reader { taken: Vec::new(), appetite: case.appetite.clone().into(), ended: false };
-    let mut seen = Seen { frames: Vec::new(), bytes: 0, direction, last_word: case.last_word };
-    let weave = Weave::new(Scanner::new(case.side, false), case.strict);
+    let mut seen =
+        Seen { frames: Vec::new(), bytes: 0, direction, last_word: case.last_word, now: 0, headers: 0 };
+    let mut weave = Weave::new(Scanner::new(case.side, false), case.strict);
+    if case.limits {
+        weave.limit(slowly());
+    }
+    if case.headers {
+        weave.tell_headers();
+    }
+    weave.await_answer(case.answers.then_some(*b"secret00"));
     let (mut flow, _) = Flow::new(weave, &[], &mut seen);
     let mut context = Context::from_waker(Waker::noop());
     let mut scratch = vec![0; HEADER_BYTES_MAX + 40_000];
@@ -177,6 +242,7 @@ fn run(case: &Case, bytes: &[u8]) -> (Vec<u8>, Seen, u64) {
         if case.close == Some(round) {
             flow.weave_mut().say_close(4000, &inject::close(direction, 4000, "go"));
         }
+        seen.now += 1_000_000;
         match flow.poll(&mut context, &mut source, &mut reader, &mut scratch, &mut seen) {
             Poll::Ready(ended) => {
                 ended.unwrap();
@@ -200,7 +266,10 @@ proptest! {
         let (taken, seen, discarded) = run(&case, &bytes);
         // Nothing is ever within another: all that the reader got are frames.
         let (got, got_rest) = frames(&taken);
-        let (sent, sent_rest) = frames(&bytes);
+        let (whole, sent_rest) = frames(&bytes);
+        let is_answer = |frame: &Whole| case.answers && frame.1 == Opcode::Pong && frame.2 == ANSWER;
+        let sent: Vec<Whole> = whole.iter().filter(|frame| !is_answer(frame)).cloned().collect();
+        let answer_bytes = (whole.len() - sent.len()) * if case.side == Side::Client { 14 } else { 10 };
         let is_own = |frame: &Whole| match frame.1 {
             Opcode::Ping => frame.2 == b"own",
             opcode => opcode == Opcode::Close,
@@ -226,16 +295,77 @@ proptest! {
             .map(|frame| frame.2.len() + if case.side == Side::Client { 6 } else { 2 })
             .sum();
         prop_assert_eq!(seen.bytes, bytes.len());
-        prop_assert_eq!((taken.len() - own_bytes) as u64 + discarded, bytes.len() as u64);
+        prop_assert_eq!((taken.len() - own_bytes + answer_bytes) as u64 + discarded, bytes.len() as u64);
         // What was seen is what a reader of the whole sees.
-        let mut whole = Scanner::new(case.side, false);
+        let mut scanner = Scanner::new(case.side, false);
         let (mut rest, mut expected) = (&*bytes, Vec::new());
-        while let crate::proto::scan::Step::Frame(frame) = whole.step(&mut rest) {
+        while let crate::proto::scan::Step::Frame(frame) = scanner.step(&mut rest) {
             expected.push(frame);
             if rest.is_empty() {
                 break;
             }
         }
+        let is_pong = |frame: &Frame| frame.kind == Kind::Pong;
+        expected.retain(|frame| !case.answers || !is_pong(frame));
+        // Behind a Close nobody looks.
+        prop_assert!(!case.headers || closed.is_some() || seen.headers >= whole.len());
         prop_assert_eq!(seen.frames, expected);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// However it is cut, nothing of a frame that is too large passes, and everything before it does.
+    #[test]
+    fn what_is_too_large_never_passes(
+        lengths in prop::collection::vec(0usize..200, 0..8),
+        pieces in prop::collection::vec(1usize..40, 1..20),
+        too_large in prop_oneof![201_u64..300, 65_535_u64..70_000, Just((1 << 63) - 1)],
+        is_client: bool,
+        early_bytes in 0usize..60,
+    ) {
+        let side = if is_client { Side::Client } else { Side::Backend };
+        let mut fits = Vec::new();
+        for length in lengths {
+            put(&mut fits, side, true, Opcode::Binary, &vec![7; length]);
+        }
+        let mut bytes = fits.clone();
+        let mask = is_client.then_some([9, 8, 7, 6]);
+        Header { fin: true, rsv: 0, opcode: Opcode::Text, mask, length: too_large }.write(&mut bytes);
+        bytes.extend_from_slice(b"payload");
+        let (early, mut rest) = bytes.split_at(early_bytes.min(bytes.len()));
+        let mut source = VecDeque::new();
+        for piece in pieces.iter().cycle() {
+            if rest.is_empty() {
+                break;
+            }
+            let (first, later) = rest.split_at((*piece).min(rest.len()));
+            source.push_back(first.to_vec());
+            rest = later;
+        }
+        let mut weave = Weave::new(Scanner::new(side, false), false);
+        weave.limit(Limits { frame_max: Some(200), ..Limits::default() });
+        let direction = if is_client { Direction::ToBackend } else { Direction::ToClient };
+        let mut seen = Seen { frames: Vec::new(), bytes: 0, direction, last_word: false, now: 0, headers: 0 };
+        let (mut flow, begun) = Flow::new(weave, early, &mut seen);
+        let mut reader = Reader { taken: Vec::new(), appetite: VecDeque::new(), ended: false };
+        let mut scratch = vec![0; HEADER_BYTES_MAX + 500];
+        let mut outcome = begun.map_err(Fault::Offence);
+        let mut source = Source(source);
+        let mut context = Context::from_waker(Waker::noop());
+        if outcome.is_ok() {
+            outcome = match flow.poll(&mut context, &mut source, &mut reader, &mut scratch, &mut seen) {
+                Poll::Ready(outcome) => outcome,
+                Poll::Pending => Ok(()),
+            };
+        }
+        let over = matches!(outcome, Err(Fault::Offence(Offence::Over(Limit::FrameSize))));
+        prop_assert!(over, "{outcome:?}");
+        // Here and now the reader may be told.
+        let close = inject::close(direction, 1009, "");
+        flow.weave_mut().say_close(1009, &close);
+        let _ = flow.poll(&mut context, &mut Source(VecDeque::from([Vec::new()])), &mut reader, &mut scratch, &mut seen);
+        prop_assert_eq!(reader.taken, [fits, close].concat());
     }
 }

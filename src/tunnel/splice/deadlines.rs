@@ -6,7 +6,11 @@ use std::task::{Context, Poll};
 use tokio::time::Instant;
 
 use super::Splice;
+use crate::config::MaxAge;
 use crate::outcome::{EndReason, Ending, Party};
+use crate::tunnel::goodbye::{Goodbye, Why};
+use crate::tunnel::inject::code;
+use crate::tunnel::lifetime;
 use crate::tunnel::sessions::Session;
 
 /// What has become of a deadline.
@@ -20,7 +24,13 @@ enum Due {
 /// The nearest deadline of a tunnel that opens.
 pub(super) fn first(session: &Session) -> Instant {
     let idle = session.opened() + session.terms.idle_timeout;
-    super::pinging::first(session).into_iter().fold(idle, Instant::min)
+    [super::pinging::first(session), old(session)].into_iter().flatten().fold(idle, Instant::min)
+}
+
+/// When a tunnel is as old as it may become.
+fn old(session: &Session) -> Option<Instant> {
+    let MaxAge { age, jitter_percent } = session.terms.max_age?;
+    Some(session.opened() + lifetime::age(age, jitter_percent, session.id.number()))
 }
 
 impl Splice {
@@ -42,8 +52,14 @@ impl Splice {
         if let Some(deadline) = self.pass_parting(now, context)? {
             return Ok(deadline);
         }
-        let mut nearest = self.pass_silence(now)?;
-        for deadline in [self.pass_half_close(now, context)?, self.pass_pings(now, context)?] {
+        let mut nearest = self.pass_lifetime(now, context)?;
+        let deadlines = [
+            self.pass_half_close(now, context)?,
+            self.pass_pings(now, context)?,
+            self.pass_stalls(now, context)?,
+            self.pass_waits(now, context),
+        ];
+        for deadline in deadlines {
             nearest = deadline.map_or(nearest, |deadline| nearest.min(deadline));
         }
         Ok(nearest)
@@ -62,12 +78,38 @@ impl Splice {
         Ok(Some(parting.deadline))
     }
 
-    fn pass_silence(&mut self, now: Instant) -> Result<Instant, Due> {
-        let deadline = self.session().active() + self.terms().idle_timeout;
-        if deadline <= now {
-            return Err(Due::End(Ending { by: Party::Proxy, reason: EndReason::IdleTimeout }));
+    /// Says goodbye when nobody has anything to say, or when the tunnel's time is over.
+    fn pass_lifetime(&mut self, now: Instant, context: &mut Context<'_>) -> Result<Instant, Due> {
+        let (session, expires) = (self.session(), self.care.as_ref().and_then(|care| care.expires));
+        let mut idle = session.active() + session.terms.idle_timeout;
+        if idle <= now && self.is_held_back() {
+            // It is longhaul that reads nothing; how long that may last, others say.
+            idle = now + session.terms.idle_timeout;
         }
-        Ok(deadline)
+        let deadlines = [
+            (expires, code::POLICY, Why::Deadline, "expired"),
+            (old(session), code::SERVICE_RESTART, Why::MaxAge, "too old"),
+            (Some(idle), code::GOING_AWAY, Why::Idle, "idle"),
+        ];
+        let mut nearest = idle;
+        for (deadline, code, why, reason) in deadlines {
+            let Some(deadline) = deadline else { continue };
+            if deadline > now {
+                nearest = nearest.min(deadline);
+                continue;
+            }
+            let goodbye = Goodbye::new(code, reason.into(), why);
+            let parted = goodbye.and_then(|goodbye| self.part(goodbye));
+            return Err(parted.map_or_else(|| self.parting_due(now, context), Due::End));
+        }
+        Ok(nearest)
+    }
+
+    /// What has just been begun is to go on at once.
+    fn parting_due(&self, now: Instant, context: &mut Context<'_>) -> Due {
+        context.waker().wake_by_ref();
+        let close_timeout = self.terms().close_timeout;
+        Due::Parting(self.parting.as_ref().map_or(now + close_timeout, |parting| parting.deadline))
     }
 
     /// What there is to be done after one side has ended.
@@ -89,16 +131,30 @@ impl Splice {
         Ok(Some(nearest))
     }
 
+    /// Ends the tunnel for who does not read.
+    fn pass_stalls(&mut self, now: Instant, context: &mut Context<'_>) -> Result<Option<Instant>, Due> {
+        let by = match self.stalled(now) {
+            Ok(nearest) => return Ok(nearest),
+            Err(by) => by,
+        };
+        Err(self.end_for_slowness(by).map_or_else(|| self.parting_due(now, context), Due::End))
+    }
+
+    /// Lets senders go on that have waited for their turn.
+    fn pass_waits(&mut self, now: Instant, context: &mut Context<'_>) -> Option<Instant> {
+        let until = self.held_until()?;
+        if until <= now {
+            context.waker().wake_by_ref();
+            return None;
+        }
+        Some(until)
+    }
+
     /// Sends the Pings that are due, and ends the tunnel for who has not answered one.
     fn pass_pings(&mut self, now: Instant, context: &mut Context<'_>) -> Result<Option<Instant>, Due> {
         let (nearest, lost) = self.ping(now, context);
         let Some(by) = lost else { return Ok(nearest) };
         let ending = Ending { by, reason: EndReason::PingTimeout };
-        if let Some(ending) = self.lose(ending, true) {
-            return Err(Due::End(ending));
-        }
-        context.waker().wake_by_ref();
-        let close_timeout = self.terms().close_timeout;
-        Err(Due::Parting(self.parting.as_ref().map_or(now + close_timeout, |parting| parting.deadline)))
+        Err(self.lose(ending, true).map_or_else(|| self.parting_due(now, context), Due::End))
     }
 }

@@ -11,8 +11,10 @@ use tokio::io::AsyncWrite;
 use super::{Splice, Streams};
 use crate::net::stream::{Boxed, Stream};
 use crate::outcome::{EndReason, Ending, Party};
+use crate::proto::weave::Offence;
 use crate::telemetry::labels::Direction;
 use crate::tunnel::flow::{Fault, Flow};
+use crate::tunnel::goodbye::Goodbye;
 use crate::tunnel::inject::{self, code};
 use crate::tunnel::parting::Parting;
 
@@ -36,8 +38,8 @@ impl Splice {
     /// After the Close frames of both sides a failure is only an untidy end.
     pub(super) fn broken(&mut self, fault: Fault, source: Party) -> Option<Ending> {
         let (by, error) = match fault {
-            Fault::Violation(_) => {
-                self.end_for_violation(source);
+            Fault::Offence(offence) => {
+                self.end_for_offence(source, offence);
                 return None;
             }
             Fault::Source(error) => (source, error),
@@ -108,23 +110,61 @@ impl Splice {
         to_other.weave().own_close().is_some() || is_open && to_other.weave().may_close()
     }
 
+    /// Says goodbye; the ending, where the client cannot be told.
+    pub(super) fn part(&mut self, goodbye: Goodbye) -> Option<Ending> {
+        let (why, timeout) = (goodbye.why(), self.terms().close_timeout);
+        match Parting::by_goodbye(goodbye, &mut self.down, timeout) {
+            Some(parting) => {
+                self.begin(|_| parting);
+                None
+            }
+            None => Some(Ending { by: Party::Proxy, reason: why.ending() }),
+        }
+    }
+
     pub(super) fn begin(&mut self, parting: impl FnOnce(Duration) -> Parting) {
         if self.parting.is_none() {
             let parting = parting(self.terms().close_timeout);
             self.set_timer(parting.deadline);
             self.parting = Some(Box::new(parting));
+            // What is left is to go on at once.
+            self.up.weave_mut().lift_rates();
+            self.down.weave_mut().lift_rates();
         }
     }
 
     /// Both are told; what comes of the frame in question has not passed, and nothing will.
-    pub(super) fn end_for_violation(&mut self, by: Party) {
-        for (direction, flow) in [(Direction::ToBackend, &mut self.up), (Direction::ToClient, &mut self.down)]
-        {
-            let frame = inject::close(direction, code::PROTOCOL_ERROR, "");
-            flow.weave_mut().say_close(code::PROTOCOL_ERROR, &frame);
+    pub(super) fn end_for_offence(&mut self, by: Party, offence: Offence) {
+        let (code, reason) = match offence {
+            Offence::Violation(_) => (code::PROTOCOL_ERROR, EndReason::Violation),
+            Offence::Over(limit) if limit.is_size() => (code::TOO_BIG, EndReason::Over(limit)),
+            Offence::Over(limit) => (code::POLICY, EndReason::Over(limit)),
+        };
+        self.tell(code, code);
+        self.begin(|timeout| Parting::of_peers(Ending { by, reason }, timeout));
+    }
+
+    /// Who takes nothing of what there is for it is told so, if it does after all, and the other side that it is gone; the
+    /// ending, where nobody can be told.
+    pub(super) fn end_for_slowness(&mut self, by: Party) -> Option<Ending> {
+        let ending = Ending { by, reason: EndReason::SlowConsumer };
+        if self.up.weave().scanner().is_blind() && self.down.weave().scanner().is_blind() {
+            return self.lose(ending, true);
         }
-        let ending = Ending { by, reason: EndReason::Violation };
+        let (slow, gone) = (code::TRY_AGAIN_LATER, code::INTERNAL_ERROR);
+        let (client, backend) = if by == Party::Client { (slow, gone) } else { (gone, slow) };
+        self.tell(client, backend);
         self.begin(|timeout| Parting::of_peers(ending, timeout));
+        None
+    }
+
+    /// Each gets a Close with its code, as soon as there is a place for it.
+    fn tell(&mut self, client: u16, backend: u16) {
+        let legs =
+            [(Direction::ToBackend, &mut self.up, backend), (Direction::ToClient, &mut self.down, client)];
+        for (direction, flow, code) in legs {
+            flow.weave_mut().say_close(code, &inject::close(direction, code, ""));
+        }
     }
 
     /// Lets go of the streams. Where the proxy itself makes the end, each peer is still told (FIN, and close_notify over

@@ -1,5 +1,6 @@
 //! What there is to tell of a tunnel when it has ended.
 
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::Splice;
@@ -35,6 +36,12 @@ impl Splice {
             _ if self.was_cut => Some(Farewell::Cut),
             _ => (has_own_close(&self.up) || has_own_close(&self.down)).then_some(Farewell::Sent),
         }
+    }
+
+    /// The headers of its last frames, where they are remembered, and the end was not a clean one.
+    pub fn last_frames(&self) -> Option<Vec<Value>> {
+        let recorder = self.care.as_ref()?.recorder.as_ref()?;
+        (!self.is_clean()).then(|| recorder.frames())
     }
 
     /// Bytes of the sender of `direction` that were thrown away.

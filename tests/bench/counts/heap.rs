@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::allocator::Heap;
 use crate::report::Report;
-use crate::traffic::{Access, HANDSHAKES, MESSAGES, Stage, round};
+use crate::traffic::{Access, HANDSHAKES, MESSAGES, Stage, answer_pings, round};
 use crate::{ROLE, sites};
 
 /// What [`serve`] is called by.
@@ -63,6 +63,14 @@ pub async fn measure(report: &mut Report, with_sites: bool) {
         }
         counted.stage.close(sockets).await;
     }
+    let mut sockets = counted.stage.open_many(Access::Plain, WARM_UP).await;
+    let before = counted.heap().await;
+    let mut pinged = counted.stage.open_many(Access::Pinged, TUNNELS).await;
+    answer_pings(&mut pinged).await;
+    counted.stage.answered(TUNNELS).await;
+    counted.heap().await.since(&before, TUNNELS).report_idle(report, "plain, pinged");
+    sockets.extend(pinged);
+    counted.stage.close(sockets).await;
     for (name, connections, tunnels) in [("HTTP/2", TUNNELS, 1), ("HTTP/2, 100 a connection", 4, 100)] {
         let mut opened = counted.stage.open_shared(connections.min(WARM_UP), tunnels).await;
         let before = counted.heap().await;

@@ -12,7 +12,9 @@ use std::time::Duration;
 use http::Version;
 use longhaul::config::{BackendAddress, Balance, Hash, HashKey, Inspect, Pings, State};
 use longhaul::proto::frame::{Header, Opcode, Violation};
+use longhaul::proto::limit::Limits;
 use longhaul::proto::peer::Peer;
+use longhaul::proto::rate::Rate;
 use longhaul::proto::scan::{Frame, Scanner, Side};
 use longhaul::proto::weave::{Watch, Weave};
 use longhaul::telemetry::Metrics;
@@ -42,8 +44,9 @@ pub fn run() -> ExitCode {
     scanner();
     flow("flow, 125 bytes", Scanner::new(Side::Client, false));
     flow("flow, 125 bytes, blind", Scanner::blind());
-    tunnel("tunnel, 125 bytes, observe", Scanner::new(Side::Client, false));
-    tunnel("tunnel, 125 bytes, off", Scanner::blind());
+    tunnel("tunnel, 125 bytes, observe", Scanner::new(Side::Client, false), None);
+    tunnel("tunnel, 125 bytes, limits", Scanner::new(Side::Client, false), Some(limits()));
+    tunnel("tunnel, 125 bytes, off", Scanner::blind(), None);
     for routes in [10, 10_000] {
         router::hosts_and_paths(routes);
         router::conditions(routes);
@@ -172,14 +175,19 @@ impl Watch for Moved {
 }
 
 /// The same with all that a tunnel counts of it: for its route, and for itself.
-fn tunnel(name: &str, scanner: Scanner) {
+fn tunnel(name: &str, scanner: Scanner, limits: Option<Limits>) {
     let mut context = Context::from_waker(Waker::noop());
     let mut source = Source { frame: Message::binary(vec![7; 125]).frame(true), armed: false };
     let terms = Terms {
         route: Arc::from("chat"),
         idle_timeout: Duration::from_secs(60),
+        max_age: None,
         half_close_timeout: Duration::from_secs(60),
         close_timeout: Duration::from_secs(5),
+        to_backend: None,
+        to_client: None,
+        record_frames: None,
+        write_timeout: None,
         inspect: Inspect::Observe,
         pings: Pings { client: None, backend: None, timeout: Duration::from_secs(20) },
         metrics: Metrics::new(1).route("chat"),
@@ -188,7 +196,10 @@ fn tunnel(name: &str, scanner: Scanner) {
     let session =
         Session::new(Id::next(), client, Arc::new(terms), Arc::from("backend"), None, Version::HTTP_11);
     enter_worker(0);
-    let weave = Weave::new(scanner, false);
+    let mut weave = Weave::new(scanner, false);
+    if let Some(limits) = limits {
+        weave.limit(limits);
+    }
     let (mut flow, _) = Flow::new(weave, &[], &mut Tap::new(&session, Direction::ToBackend));
     let mut scratch = vec![0; SCRATCH_BYTES];
     measure(name, |_| {
@@ -197,6 +208,20 @@ fn tunnel(name: &str, scanner: Scanner) {
         let polled = flow.poll(&mut context, &mut source, &mut Sink, &mut scratch, &mut tap);
         assert!(polled.is_pending());
     });
+}
+
+/// All that there are, and none that is reached.
+fn limits() -> Limits {
+    let rate = || Some(Rate::new(1_000_000_000, 1_000_000_000));
+    Limits {
+        frame_max: Some(1 << 20),
+        message_max: Some(1 << 20),
+        frames: rate(),
+        messages: rate(),
+        bytes: rate(),
+        control: rate(),
+        waits: true,
+    }
 }
 
 fn pool(name: &str, balance: &Balance, count: usize) {

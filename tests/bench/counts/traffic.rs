@@ -30,6 +30,8 @@ pub enum Access {
     Tls,
     /// The same with a ticket of an earlier connection.
     Resumed,
+    /// Plain text, by a route that pings its clients.
+    Pinged,
 }
 
 /// Messages of one size that go back and forth together.
@@ -62,6 +64,10 @@ pub const HANDSHAKES: &[(&str, Access, usize)] = &[
     ("open and close, TLS resumed", Access::Resumed, 30),
 ];
 
+/// A route whose first Pings come after 4 to 8 seconds, and the second ones 8 seconds later.
+const PINGED: &str =
+    "[[routes]]\nname = \"pinged\"\npath = \"/pinged\"\npool = \"all\"\npings = { client = \"8s\" }\n";
+
 impl Stage {
     /// Starts the proxy by a command line that `change` may replace.
     pub async fn start(change: impl FnOnce(&mut Command) -> &mut Command) -> Stage {
@@ -71,7 +77,8 @@ impl Stage {
         let config = quiet.to_string()
             + &plain(&[backend.address])
             + &secure(&[&certificate])
-            + "extended_connect = true\n";
+            + "extended_connect = true\n"
+            + PINGED;
         let proxy = Proxy::start_with(&config, change).await;
         let returning = Resumption::new(&pki, rustls::ALL_VERSIONS);
         Stage { proxy, pki, returning, open: 0, _backend: backend }
@@ -147,7 +154,7 @@ impl Stage {
 
     async fn upgrade(&self, access: Access) -> WebSocket<Client> {
         let client = match access {
-            Access::Plain => self.proxy.connect("plain").await,
+            Access::Plain | Access::Pinged => self.proxy.connect("plain").await,
             Access::Tls => Client::connect_tls(self.proxy.address("secure"), &self.pki, "localhost").await,
             Access::Resumed => {
                 let address = self.proxy.address("secure");
@@ -155,11 +162,27 @@ impl Stage {
             }
         };
         client.tcp().set_nodelay(true).expect("a live socket");
-        client.open_with(handshake("/", "localhost", "")).await.0
+        let path = if access == Access::Pinged { "/pinged" } else { "/" };
+        client.open_with(handshake(path, "localhost", "")).await.0.by_hand()
+    }
+
+    /// Waits until so many Pings have been answered.
+    pub async fn answered(&self, count: usize) {
+        let answers = "longhaul_ping_round_trip_seconds_count{route=\"pinged\",side=\"client\"}";
+        self.proxy.wait_metric(answers, count as f64).await;
     }
 
     async fn settle(&self) {
-        self.proxy.wait_metric("longhaul_tunnels_active{route=\"all\"}", self.open as f64).await;
+        self.proxy.wait_metric("longhaul_tunnels_active", self.open as f64).await;
+    }
+}
+
+/// Answers the first Ping of each tunnel.
+pub async fn answer_pings(sockets: &mut [WebSocket<Client>]) {
+    for socket in sockets {
+        let ping = socket.receive().await;
+        assert_eq!(ping.opcode, Opcode::Ping);
+        socket.send(&Message { opcode: Opcode::Pong, ..ping }).await;
     }
 }
 

@@ -106,6 +106,24 @@ export const tunnelTests = {
     });
   },
 
+  async "a browser answers longhaul's own pings, and its page does not notice"(lane) {
+    await lane.visit(async (page) => {
+      await page.evaluate(async () => {
+        globalThis.socket = await e2e.connect("/ws/pinged/echo");
+      });
+      const name = "longhaul_ping_round_trip_seconds_count";
+      const before = await lane.longhaul.metric(name, { route: "pinged", side: "client" });
+      while ((await lane.longhaul.metric(name, { route: "pinged", side: "client" })) < before + 5);
+      const [row] = (await lane.longhaul.tunnels()).filter(({ route }) => route === "pinged");
+      assert.deepEqual([row.to_backend.pongs, row.to_client.pings], [0, 0]);
+      const back = await page.evaluate(async () => {
+        socket.send("still here");
+        return socket.next();
+      });
+      assert.equal(back, "still here");
+    });
+  },
+
   async "who vanishes is missed by the other"(lane) {
     await lane.visit(async (page) => {
       const seen = await page.evaluate(async () => (await e2e.connect("/ws/close?abort=1")).closed);

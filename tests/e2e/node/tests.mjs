@@ -38,6 +38,20 @@ export const tests = {
     }
   },
 
+  async "longhaul's own pings are answered, and their answers do not pass"(house) {
+    const tunnel = await house.connect("/ws/pinged/echo");
+    let [pings, pongs] = [0, 0];
+    tunnel.socket.on("ping", () => (pings += 1)).on("pong", () => (pongs += 1));
+    while (pings < 5) await once(tunnel.socket, "ping");
+    const [row] = (await house.longhaul.tunnels()).filter(({ route }) => route === "pinged");
+    assert.ok(row.client_round_trip_ms > 0 && row.backend_round_trip_ms > 0, JSON.stringify(row));
+    assert.deepEqual([row.to_backend.pongs, row.to_client.pongs, row.to_client.pings], [0, 0, 0]);
+    assert.equal(pongs, 0);
+    tunnel.socket.send("still here");
+    assert.equal(await tunnel.next(), "still here");
+    await tunnel.close();
+  },
+
   async "fragments with a ping between them make one message"(house) {
     for (const perMessageDeflate of [false, true]) {
       const tunnel = await house.connect("/ws/echo", { perMessageDeflate });

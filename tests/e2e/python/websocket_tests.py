@@ -76,6 +76,20 @@ async def a_ping_from_the_client_is_answered(house):
 
 
 @test
+async def longhauls_own_pings_are_answered_and_nobody_sees_them(house):
+    name = "longhaul_ping_round_trip_seconds_count"
+    sides = {side: await house.longhaul.metric(name, route="pinged", side=side) for side in ("client", "backend")}
+    async with house.connect("/ws/pinged/echo") as tunnel:
+        for side, before in sides.items():
+            while await house.longhaul.metric(name, route="pinged", side=side) < before + 5:
+                await asyncio.sleep(0.05)
+        # Neither end has got an answer of the other's to them, nor lost one to a Ping of its own.
+        await (await tunnel.ping(b"how far is it"))
+        await tunnel.send("still here")
+        assert await tunnel.recv() == "still here"
+
+
+@test
 async def a_ping_from_the_backend_is_answered(house):
     async with house.connect("/ws/ping") as tunnel:
         assert await tunnel.recv() == "pong came"

@@ -10,9 +10,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, request, respo
 use super::proto::frame::{Header, Violation, unmask};
 use super::proto::handshake::{read_extended_offer, read_offer, write_connected, write_switching};
 use super::proto::http2::frames::{Told, Walk};
+use super::proto::limit::{Limit, Limits};
 use super::proto::peer::{Connection, Peer};
+use super::proto::rate::Rate;
 use super::proto::scan::{Frame, Scanner, Side, Step};
-use super::proto::weave::{Watch, Weave};
+use super::proto::weave::{Next, Offence, Watch, Weave};
 use super::proto::{
     authority, cookie, forwarded, hop, http2, list, origin, persistence, prefix, proxy_header, query,
 };
@@ -93,6 +95,24 @@ pub fn weave(bytes: &[u8]) {
     let is_strict = choice & 2 == 0;
     let mut weave = Weave::new(Scanner::new(side, choice & 4 == 0), is_strict);
     weave.await_answer((choice & 8 == 0).then_some(*b"12345678"));
+    let is_limited = choice & 16 == 0;
+    if is_limited {
+        let (rate, waits) = (Some(Rate::new(u64::from(*step), 2)), choice & 32 == 0);
+        let (frame_max, message_max) = (Some(u64::from(*step)), Some(3 * u64::from(*step)));
+        weave.limit(Limits {
+            frame_max,
+            message_max,
+            frames: rate,
+            messages: rate,
+            bytes: None,
+            control: rate,
+            waits,
+        });
+    }
+    if choice & 64 == 0 {
+        weave.tell_headers();
+    }
+    let mut clock = Clock(0);
     // Pieces as the reader gets them, and what it was told.
     let (mut passed, mut own) = (Vec::new(), 0);
     let mut room = [0; 14];
@@ -108,8 +128,14 @@ pub fn weave(bytes: &[u8]) {
         weave.speak(&mut pass);
         let start = room.len() - weave.resume(&mut room);
         let whole = [&room[start..], piece].concat();
-        is_over |= weave.take(&whole, &mut Nobody, &mut pass).is_err();
-        assert!(!is_over || is_strict);
+        let over = take(&mut weave, whole, &mut clock, &mut pass);
+        assert!(match over {
+            None => true,
+            Some(Offence::Violation(_)) => is_strict && !is_over,
+            Some(Offence::Over(Limit::Bytes)) => false,
+            Some(Offence::Over(_)) => is_limited && !is_over,
+        });
+        is_over |= over.is_some();
     }
     let said = passed.concat();
     let mut source = bytes;
@@ -133,7 +159,7 @@ pub fn weave(bytes: &[u8]) {
         {
             let mut payload = payload.to_vec();
             unmask(&mut payload, header.mask.unwrap_or_default(), 0);
-            assert_eq!(payload, b"12345678");
+            assert_eq!(payload[..6], *b"123456");
             place.feed(&source[..header_bytes + 8]);
             source = &source[header_bytes + 8..];
             continue;
@@ -145,10 +171,40 @@ pub fn weave(bytes: &[u8]) {
     assert!(weave.own_close().is_none() || said.ends_with(CLOSE));
 }
 
-/// Is told of everything, and forgets it.
-struct Nobody;
+/// Takes all of a piece, as the time for it comes; why not, if it never does.
+fn take(
+    weave: &mut Weave,
+    mut bytes: Vec<u8>,
+    clock: &mut Clock,
+    pass: &mut impl FnMut(&[u8]),
+) -> Option<Offence> {
+    let mut start = 0;
+    loop {
+        match weave.take(&bytes[start..], clock, &mut *pass) {
+            Err(offence) => return Some(offence),
+            Ok(taken) if start + taken == bytes.len() => return None,
+            Ok(taken) => weave.give_back(bytes, start + taken),
+        }
+        assert!(weave.is_held());
+        (bytes, start) = loop {
+            match weave.next(clock) {
+                Next::Again(bytes, start) => break (bytes, start),
+                Next::Nothing => {}
+                Next::Read(_) => panic!("what was given back is forgotten"),
+            }
+        };
+    }
+}
 
-impl Watch for Nobody {
+/// Is told of everything, and forgets it. Its time goes on whenever it is looked at.
+struct Clock(u64);
+
+impl Watch for Clock {
+    fn now(&mut self, _: bool) -> u64 {
+        self.0 += 10_000_000;
+        self.0
+    }
+
     fn taken(&mut self, _: usize) {}
 
     fn frame(&mut self, _: Frame, _: &Scanner) {}

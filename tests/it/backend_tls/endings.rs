@@ -130,8 +130,10 @@ async fn a_reset_arrives_as_a_reset() {
 
 #[tokio::test]
 async fn a_deadline_is_announced_to_the_backend() {
-    let mut stage = Stage::set("idle_timeout = \"300ms\"\n").await;
+    let mut stage = Stage::set("idle_timeout = \"300ms\"\nclose_timeout = \"100ms\"\n").await;
     let (mut client, mut backend) = stage.tunnel(false).await;
+    assert_eq!(client.receive().await, Message::close(1001, "idle"));
+    assert_eq!(backend.receive().await, Message::close(1001, "idle"));
     let mut nothing = Vec::new();
     let end = within("the end", backend.stream.read_to_end(&mut nothing)).await;
     assert_eq!(end.expect("close_notify comes before the end"), 0);

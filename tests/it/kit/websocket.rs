@@ -11,6 +11,8 @@ pub struct WebSocket<S> {
     pub stream: S,
     buffer: Vec<u8>,
     masks: bool,
+    /// Pings of longhaul's own are answered, and are not told.
+    answers: bool,
 }
 
 /// A frame's opcode and payload.
@@ -58,19 +60,30 @@ impl Message {
 impl<S: Wire + 'static> WebSocket<S> {
     /// The same, whatever carries it.
     pub fn boxed(self) -> WebSocket<Box<dyn Wire>> {
-        WebSocket { stream: Box::new(self.stream), buffer: self.buffer, masks: self.masks }
+        WebSocket {
+            stream: Box::new(self.stream),
+            buffer: self.buffer,
+            masks: self.masks,
+            answers: self.answers,
+        }
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// The client's end, of which `early` has been read already.
     pub fn client(stream: S, early: Vec<u8>) -> WebSocket<S> {
-        WebSocket { stream, buffer: early, masks: true }
+        WebSocket { stream, buffer: early, masks: true, answers: true }
     }
 
     /// The backend's end.
     pub fn backend(stream: S, early: Vec<u8>) -> WebSocket<S> {
-        WebSocket { stream, buffer: early, masks: false }
+        WebSocket { stream, buffer: early, masks: false, answers: false }
+    }
+
+    /// Leaves it to the test to answer longhaul's own Pings.
+    pub fn by_hand(mut self) -> WebSocket<S> {
+        self.answers = false;
+        self
     }
 
     /// Sends a message as one frame.
@@ -97,6 +110,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
                     self.buffer.drain(..end);
                     if let Some(mask) = header.mask {
                         unmask(&mut payload, mask, 0);
+                    }
+                    if self.answers && header.opcode == Opcode::Ping && payload.len() == 8 {
+                        let pong = Message { opcode: Opcode::Pong, payload }.frame(self.masks);
+                        // Longhaul may have left.
+                        let _ = self.stream.write_all(&pong).await.and(self.stream.flush().await);
+                        continue;
                     }
                     return Some(Message { opcode: header.opcode, payload });
                 }

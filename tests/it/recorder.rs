@@ -1,0 +1,71 @@
+//! The flight recorder: the headers of the last frames of a tunnel that did not end cleanly, and nothing of what they held.
+
+use serde_json::{Value, json};
+use tokio::io::AsyncReadExt;
+
+use crate::kit::{Message, Stage, Way, within};
+
+fn frames(record: &Value) -> Vec<(String, String, bool, u64, u64)> {
+    let frames = record["frames"].as_array().cloned().unwrap_or_default();
+    let text = |frame: &Value, key: &str| frame[key].as_str().expect("a text").to_string();
+    let number = |frame: &Value, key: &str| frame[key].as_u64().expect("a number");
+    let all = frames.iter().map(|frame| {
+        let fin = frame["fin"].as_bool().expect("yes or no");
+        let (way, opcode) = (text(frame, "direction"), text(frame, "opcode"));
+        (way, opcode, fin, number(frame, "rsv"), number(frame, "length"))
+    });
+    all.collect()
+}
+
+#[tokio::test]
+async fn what_came_last_is_in_the_record_of_an_unclean_end() {
+    let mut stage = Stage::set("record_frames = 3\npings = { client = \"off\" }\n").await;
+    for (count, way) in Way::ALL.into_iter().enumerate() {
+        let (mut client, mut backend) = stage.tunnel(way, Some("permessage-deflate")).await;
+        for text in ["first", "hidden words"] {
+            client.send(&Message::text(text)).await;
+            assert_eq!(backend.receive_text().await, text);
+        }
+        // With RSV1, and not the last of its message; byte by byte.
+        for byte in [0x42, 0x02, 7, 7] {
+            backend.send_raw(&[byte]).await;
+        }
+        within("it", client.stream.read_exact(&mut [0; 4])).await.expect("a live stream");
+        // One that never ends.
+        client.send_raw(&[0x82, 0xff, 0, 0, 0, 1, 0, 0, 0, 0, 1, 2, 3, 4, 5]).await;
+        within("it", backend.stream.read_exact(&mut [0; 15])).await.expect("a live stream");
+        drop((client, backend));
+        let record = stage.ended(count + 1).await;
+        let expected = [
+            ("to_backend".to_string(), "text".to_string(), true, 0, 12),
+            ("to_client".to_string(), "binary".to_string(), false, 4, 2),
+            ("to_backend".to_string(), "binary".to_string(), true, 0, 1 << 32),
+        ];
+        assert_eq!(frames(&record), expected, "{way:?} {record}");
+        let times: Vec<_> = record["frames"]
+            .as_array()
+            .expect("frames")
+            .iter()
+            .map(|frame| frame["at_ms"].as_u64())
+            .collect();
+        assert!(times.is_sorted() && times.iter().all(Option::is_some), "{record}");
+        assert!(!record.to_string().contains("hidden"), "{record}");
+    }
+}
+
+#[tokio::test]
+async fn a_clean_end_and_a_route_without_it_have_none() {
+    for (keys, clean) in [("record_frames = 3\n", true), ("", false)] {
+        let mut stage = Stage::set(keys).await;
+        let (mut client, mut backend) = stage.tunnel(Way::Plain, None).await;
+        if clean {
+            client.send(&Message::close(1000, "")).await;
+            backend.receive().await;
+            backend.send(&Message::close(1000, "")).await;
+            client.receive().await;
+        }
+        drop((client, backend));
+        let record = stage.ended(1).await;
+        assert_eq!((&record["clean"], &record["frames"]), (&json!(clean), &Value::Null), "{record}");
+    }
+}
