@@ -150,7 +150,7 @@
 //! | about 42 | its share of the live table's nodes |
 //!
 //! What few tunnels have at a time has a block of its own behind that entry ([`tunnel::seldom`]): from the first control
-//! frame, the first answer to a Ping, or the first order, on: 104 bytes. What is looked after of a tunnel has another
+//! frame, the first answer to a Ping, or the first order, on: 104 bytes. What is looked after of a tunnel has another, 136 bytes
 //! ([`tunnel::care`]), from its first Ping on.
 //!
 //! Lease, permit, gauge, listener and metric handles are pointers in the task; route, backend and listener names

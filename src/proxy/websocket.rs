@@ -117,6 +117,9 @@ async fn paced(route: &Route, metrics: &Metrics) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Of a value that is not understood, in the log.
+const SHOWN_BYTES_MAX: usize = 64;
+
 /// When the tunnel is to be over, if the backend's answer says so; the client is not told.
 fn expires(route: &Route, backend: &Backend, headers: &mut HeaderMap, metrics: &Metrics) -> Option<Instant> {
     let name = route.deadline_header.as_ref()?;
@@ -127,7 +130,8 @@ fn expires(route: &Route, backend: &Backend, headers: &mut HeaderMap, metrics: &
     if left.is_none() {
         metrics.deadline_refused(&route.terms.route);
         let (route, backend) = (&*route.terms.route, &*backend.label);
-        warn!(route, backend, %name, ?value, "a backend's deadline is not understood: write seconds, or a UTC time of RFC 3339");
+        let value = value.as_bytes().get(..SHOWN_BYTES_MAX).unwrap_or(value.as_bytes()).escape_ascii();
+        warn!(route, backend, %name, %value, "a backend's deadline is not understood: write seconds, or a UTC time of RFC 3339");
     }
     Some(Instant::now() + left?)
 }

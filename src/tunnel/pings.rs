@@ -2,8 +2,8 @@
 //!
 //! One is under way at a time. It goes between two frames, and its clock starts when it was flushed: a writer that is blocked
 //! does not count against the peer. Any byte of the peer answers as well as a Pong does, but only a Pong tells how long the
-//! way there and back is; who sends neither for the route's `timeout` is gone. While the peer is not read there is nothing
-//! to be known of it, and the clock starts anew.
+//! way there and back is; who sends neither for the route's `timeout` is gone. While the peer is not read, or does not take
+//! what there is for it, behind which the Ping may still be, there is nothing to be known, and the clock starts anew.
 //!
 //! All times are nanoseconds since the tunnel opened.
 
@@ -29,6 +29,8 @@ enum Stage {
     /// One waits for its place, or for its reader.
     Queued,
     Sent,
+    /// The same, and its clock was started anew: how long its way is cannot be told any more.
+    Late,
 }
 
 /// What is to be done.
@@ -81,9 +83,9 @@ impl Pings {
         self.due
     }
 
-    /// What is due. `heard` bytes came so far; `is_read` says whether more could have.
+    /// What is due. `heard` bytes came so far; `is_read` says whether more would have been seen.
     pub fn act(&mut self, now: u64, timeout: u64, heard: u64, is_read: bool) -> Act {
-        if self.stage == Stage::Sent {
+        if matches!(self.stage, Stage::Sent | Stage::Late) {
             let deadline = self.flushed.saturating_add(timeout);
             if now < deadline {
                 return Act::Wait(Some(deadline));
@@ -93,7 +95,7 @@ impl Pings {
             } else if is_read {
                 return Act::Lost;
             } else {
-                self.flushed = now;
+                (self.stage, self.flushed) = (Stage::Late, now);
                 return Act::Wait(Some(now.saturating_add(timeout)));
             }
         }
@@ -183,6 +185,7 @@ mod tests {
         let mut pings = sent();
         assert_eq!(pings.act(TIMEOUT, TIMEOUT, 7, false), Act::Wait(Some(2 * TIMEOUT)));
         assert_eq!(pings.act(2 * TIMEOUT, TIMEOUT, 7, true), Act::Lost);
+        assert_eq!(pings.answered(2 * TIMEOUT + 1), None);
     }
 
     #[test]

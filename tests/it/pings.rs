@@ -305,6 +305,30 @@ async fn a_blocked_writer_does_not_count_against_the_peer() {
     }
 }
 
+/// Nor is who takes a while for what there is ahead of the Ping, and behind it.
+#[tokio::test]
+async fn nor_does_one_that_is_blocked_later() {
+    let mut stage = Stage::set(HASTY).await;
+    let (mut client, mut backend) = tunnel(&mut stage, Way::Plain).await;
+    let payload = ping(&mut client).await;
+    let frame = Message::binary(vec![1; 60_000]).frame(false);
+    let mut sent = 0;
+    while timeout(Duration::from_millis(900), backend.stream.write_all(&frame)).await.is_ok() {
+        sent += 1;
+    }
+    client.send(&pong(&payload)).await;
+    while sent > 0 {
+        let message = client.receive().await;
+        match message.opcode {
+            Opcode::Ping => client.send(&pong(&message.payload)).await,
+            opcode => {
+                assert_eq!(opcode, Opcode::Binary);
+                sent -= 1;
+            }
+        }
+    }
+}
+
 /// A route without keys pings its clients, every half a minute: nothing comes before.
 #[tokio::test]
 async fn they_are_on_by_default_and_come_later() {

@@ -104,7 +104,8 @@ impl Splice {
             }
             let pings = &mut self.care.get_or_insert_default().pings[direction as usize];
             let pings = pings.get_or_insert_with(|| Pings::new(secret(), first));
-            let (heard, is_read) = (session.bytes(opposite(direction)), !from.is_held_back());
+            let (heard, is_read) =
+                (session.bytes(opposite(direction)), to.is_passed_on() && !from.is_held_back());
             match pings.act(since, nanoseconds(terms.pings.timeout), heard, is_read) {
                 Act::Wait(until) => nearest = nearest.into_iter().chain(until).min(),
                 Act::Ping(token) => {
