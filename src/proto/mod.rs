@@ -42,4 +42,5 @@ pub mod proxy_header;
 pub mod query;
 pub mod rate;
 pub mod scan;
+pub mod waves;
 pub mod weave;
