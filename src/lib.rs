@@ -17,7 +17,7 @@
 //! | backend | one address; its identity outlives configurations |
 //! | handshake | from a request's head to its 101 |
 //! | tunnel | a live upgraded connection |
-//! | drain | no new ones; old ones end by themselves |
+//! | drain | no new ones; old ones are asked to go, some at a time |
 //! | generation | one accepted configuration |
 //!
 //! # Layers
@@ -111,8 +111,21 @@
 //! ([`upstream::discovery::asking`]). The families of a name are asked apart, and a fault of one keeps what that one had.
 //! Readiness waits for the first look of every source, as it does for the first probe of every backend.
 //!
-//! Who is no longer named is held by `supervisor::leaving` until nobody else holds it: its tunnels end through the live
-//! table when `removal_grace` is over, and it is the same backend, with its counts, if it is named again.
+//! Who is no longer named, there or in the file, is held by `supervisor::leaving` until nobody else holds it: its tunnels are
+//! asked to go when `removal_grace` is over, and it is the same backend, with its counts, if it is named again.
+//!
+//! # Stopping, and other ways to go
+//! On SIGTERM readiness fails; after `drain.delay` the listeners close, and all tunnels are asked to go; at `drain.deadline`
+//! what is left is cut, which the exit status tells. Tunnels of a backend that drains, was removed, or is down
+//! (`on_down = "drain"`), and of a route that was removed, are asked in the same way and by the same part,
+//! `supervisor::waves`. A cause stands as long as it holds, and while any does the live table is looked through once a second:
+//! so handshakes that were under way are found when they have become tunnels, and a backend that is back keeps what has not
+//! been asked yet. Who goes when is a function of the number of tunnels, a seed, the window and the rate ([`proto::waves`]);
+//! of a tunnel that waits an id and a time are kept. What going is, is in [`tunnel::goodbye`].
+//!
+//! When the process stops an HTTP/2 connection goes as a whole: its tunnels have one slot, and GOAWAY follows; one without
+//! tunnels gets it at once. Tunnels know their connection by a number ([`tunnel::carriers`]). A tunnel that is asked for behind
+//! GOAWAY is refused (REFUSED_STREAM), a plain request that crosses it is still answered.
 //!
 //! # A tunnel
 //! After the handshake a tunnel is a task of its own: two streams, two [`tunnel::flow::Flow`]s, a timer, its terms, and
@@ -154,7 +167,7 @@
 //! ([`tunnel::care`]), from its first Ping on.
 //!
 //! Lease, permit, gauge, listener and metric handles are pointers in the task; route, backend and listener names
-//! are shared. A subprotocol that was agreed on costs its length. TLS from the client adds 6,473 bytes: rustls' read
+//! are shared. A subprotocol that was agreed on costs 16 bytes and its length. TLS from the client adds 6,473 bytes: rustls' read
 //! buffer (4,096), its connection (1,208), its record bookkeeping (640 + 2 x 96), its traffic state (224) and keys (2 x
 //! 48), and 1,216 bytes of AES contexts in the C library's heap. The allocator's rounding and pages in use make that
 //! 1.5 and 9.3 KiB of resident memory; tests hold the sizes of the structs and the counts of blocks and bytes
@@ -247,6 +260,8 @@
 //! | silence of a side after a Ping | the route's `pings.timeout` | it is cut |
 //! | silence in a tunnel, or in an answer's body | the route's `idle_timeout` | it is ended |
 //! | bytes kept by a tunnel | 60 KiB a direction, and longhaul's own frames | nothing more is read |
+//! | tunnels that are asked to go a second, over all causes | `drain.rate`, if there is one | the others wait |
+//! | a stop, from the closing of the listeners on | `drain.deadline` | what is left is cut |
 //! | a step of a tunnel's parting: to the end of a frame, to each side's Close | the route's `close_timeout` | it is cut |
 //! | encrypted bytes inside TLS | 64 KiB a connection | nothing more is read |
 //! | a client certificate's subject, and its names | 4 KiB of text each | the connection is cut |

@@ -431,9 +431,9 @@ pub enum EndReason {
     HalfCloseTimeout,
     /// The process stopped, and `server.drain.deadline` had passed.
     DrainDeadline,
-    /// Health checks took the backend down, and longhaul says goodbye, or `on_down` of its pool is `"drain"`.
+    /// longhaul said goodbye, because health checks took the backend down, and `on_down` of its pool is `"drain"`.
     BackendDown,
-    /// The backend was removed: longhaul says goodbye, or the `removal_grace` of its pool had passed.
+    /// longhaul said goodbye, because the backend was removed.
     BackendRemoved,
     /// A side broke the rules of frames (RFC 6455 5), and `inspect` is `"strict"`.
     Violation,

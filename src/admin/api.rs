@@ -163,7 +163,7 @@ fn describe(session: &Session) -> Value {
         "route": &*session.terms.route,
         "backend": &*session.backend,
         "http": http_version(session.http),
-        "subprotocol": session.subprotocol,
+        "subprotocol": session.subprotocol(),
         "age_ms": since(session.opened()),
         "idle_ms": since(session.active()),
         "bytes_to_backend": session.bytes(Direction::ToBackend),

@@ -7,6 +7,7 @@
 mod actions;
 mod balance;
 mod discovery;
+mod drain;
 mod ejection;
 mod frames;
 mod futile;
@@ -26,6 +27,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use self::actions::report_drift;
+use self::drain::drain;
 use self::listeners::listeners;
 use self::pools::{KnownPools, pools};
 use self::routes::routes;
@@ -36,9 +38,7 @@ use super::problem::shown;
 use super::reader::{Found, Reader};
 use super::shape::Need;
 use super::syntax::{FilePath, Name};
-use super::{
-    At, Config, Drain, Limits, ListenAddress, Log, Pem, Place, Server, Tcp, UNIX_PATH_BYTES_MAX, defaults,
-};
+use super::{At, Config, Limits, ListenAddress, Log, Pem, Place, Server, Tcp, UNIX_PATH_BYTES_MAX, defaults};
 
 /// The configuration that a file and those it includes mean. `None` when something is wrong, which is
 /// reported.
@@ -59,9 +59,12 @@ pub fn check(words: FileWords, reader: &mut Reader) -> Option<Config> {
     if let (Some(routes), Some(pools)) = (&routes, &pools) {
         report_drift(routes, pools, reader);
     }
+    let limits = words.limits.or(LimitsWords::default()).and_then(limits);
+    let tunnels_max = limits.as_ref().and_then(|limits| limits.tunnels_max);
+    let server = words.server.or(ServerWords::default()).and_then(|words| server(words, tunnels_max, reader));
     Some(Config {
-        server: server(words.server.or(ServerWords::default())?)?,
-        limits: limits(words.limits.or(LimitsWords::default())?)?,
+        server: server?,
+        limits: limits?,
         tcp: tcp(words.tcp.or(TcpWords::default())?)?,
         metrics: metrics?,
         admin: admin?,
@@ -100,15 +103,9 @@ fn report_absent(words: &FileWords, needs_pools: bool, reader: &mut Reader) {
     }
 }
 
-fn server(words: ServerWords) -> Option<Server> {
-    let drain = words.drain.or(DrainWords::default())?;
-    Some(Server {
-        workers: words.workers.or(defaults::WORKERS)?,
-        drain: Drain {
-            delay: drain.delay.or(defaults::DRAIN_DELAY)?,
-            deadline: drain.deadline.or(defaults::DRAIN_DEADLINE)?,
-        },
-    })
+fn server(words: ServerWords, tunnels_max: Option<usize>, reader: &mut Reader) -> Option<Server> {
+    let drain = drain(words.drain.or(DrainWords::default())?, tunnels_max, reader);
+    Some(Server { workers: words.workers.or(defaults::WORKERS)?, drain: drain? })
 }
 
 fn limits(words: LimitsWords) -> Option<Limits> {

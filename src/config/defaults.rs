@@ -8,15 +8,19 @@ use http::StatusCode;
 
 use super::file::{PlainBalance, Verify};
 use super::{
-    ATTEMPTS_MAX, ClientCertificateMode, Inspect, LogFormat, LogLevel, OnDown, Over, SameSite, State,
-    TlsVersion, UnknownName,
+    ATTEMPTS_MAX, ClientCertificateMode, Inspect, LogFormat, LogLevel, OnDown, OnDraining, Over, SameSite,
+    State, TlsVersion, UnknownName,
 };
 
 /// `server.workers`: one worker per core.
 pub const WORKERS: Option<usize> = None;
 /// `server.drain.delay`: time for load balancers to see that `/readyz` fails.
 pub const DRAIN_DELAY: Duration = Duration::from_secs(2);
-/// `server.drain.deadline`: time for tunnels to end by themselves.
+/// `server.drain.window`: ten thousand clients come back at some three hundred a second.
+pub const DRAIN_WINDOW: Duration = Duration::from_secs(30);
+/// `server.drain.code`: what a server that stops says (RFC 6455 7.4.1).
+pub const DRAIN_CODE: u16 = 1001;
+/// `server.drain.deadline`: time for tunnels to end that were asked to.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(5 * 60);
 
 /// `limits.connections_max`: from the descriptor limit.
@@ -163,6 +167,8 @@ pub const HEALTH_RISE: u32 = 2;
 pub const HEALTH_FALL: u32 = 3;
 /// `pools.NAME.health.on_down`: who is told by a probe that fails may be told wrongly.
 pub const ON_DOWN: OnDown = OnDown::Keep;
+/// `pools.NAME.on_draining`: whoever drains a backend is about to stop it.
+pub const ON_DRAINING: OnDraining = OnDraining::Close;
 /// `pools.NAME.ejection`, all three counts: more than bad luck.
 pub const EJECTION_FAILURES: Option<u32> = Some(5);
 /// `pools.NAME.ejection.handshake_status`: what a backend, or what stands before it, says that cannot serve now. A 500 may be

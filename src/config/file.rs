@@ -7,6 +7,7 @@
 mod action;
 mod balance;
 mod discovery;
+mod drain;
 mod ejection;
 mod frames;
 mod handshake_rate;
@@ -25,6 +26,7 @@ pub use self::action::{
 };
 pub use self::balance::{BalanceWords, HashWords, PlainBalance, StickyWords};
 pub use self::discovery::{DiscoveryWords, SourceKind};
+pub use self::drain::{CloseCode, CloseReason, DrainWords};
 pub use self::ejection::EjectionWords;
 pub use self::frames::{ByteRateWords, FrameLimitsWords, FrameRateWords, FramesWords};
 pub use self::handshake_rate::HandshakeRateWords;
@@ -37,11 +39,12 @@ use super::syntax::{
     AdminAddress, CookieName, FieldName, FilePath, MethodName, Name, ParameterName, PathPrefix,
     ResponseField, ServerName, SourceAddress, Subprotocol,
 };
-use super::units::{Delay, IdleTimeout, KernelTimer, Percent, Size, Timeout};
+use super::units::{IdleTimeout, KernelTimer, Percent, Size, Timeout};
 use super::words::{Auto, Entries, List, Named, Number, Off, choices};
 use super::{
     At, BackendAddress, Cipher, ClientCertificateMode, HashKey, HostMatch, Inspect, Kind, ListenAddress,
-    LogFormat, LogLevel, OriginMatch, Over, PathMatch, State, TlsVersion, UnknownName, ValueMatch,
+    LogFormat, LogLevel, OnDraining, OriginMatch, Over, PathMatch, State, TlsVersion, UnknownName,
+    ValueMatch,
 };
 use crate::proto::proxy_header::Version;
 
@@ -95,16 +98,6 @@ words! {
         optional workers: Auto<Number<1, 1_024>>,
         /// How the process stops.
         optional drain: DrainWords,
-    }
-}
-
-words! {
-    /// `server.drain`
-    struct DrainWords = "`server.drain`" {
-        /// From the failing `/readyz` to the closing of the listeners, up to 7d; default 2s.
-        optional delay: Delay,
-        /// From the closing of the listeners to the cutting of what is left, up to 7d; default 5m.
-        optional deadline: Timeout,
     }
 }
 
@@ -339,6 +332,8 @@ words! {
         optional discovery: DiscoveryWords,
         /// Tunnels and handshakes at once to each backend without a number of its own, 1 to 100,000,000; absent: any.
         optional max_tunnels: Number<1, 100_000_000>,
+        /// Live tunnels of a backend whose state is draining: `"close"` asks them to go, or `"keep"`; default close.
+        optional on_draining: OnDraining,
         /// How clients wait while all backends carry their `max_tunnels`; absent: as its keys' defaults say.
         optional queue: QueueWords,
         /// How fast WebSocket handshakes may come to each backend; absent: as fast as they do.

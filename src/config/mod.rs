@@ -22,6 +22,7 @@ mod condition;
 pub mod defaults;
 pub mod diff;
 pub mod discovery;
+pub mod drain;
 mod ejection;
 pub mod file;
 mod frames;
@@ -62,6 +63,7 @@ pub use balance::{Balance, Hash, HashKey, SameSite, Sticky};
 pub use condition::{Condition, Kind, ValueMatch};
 pub use diff::Change;
 pub use discovery::Discovery;
+pub use drain::{Drain, OnDraining};
 pub use ejection::Ejection;
 pub use frames::{Frames, Over};
 pub use handshake_rate::HandshakeRate;
@@ -125,15 +127,6 @@ pub struct Server {
     pub workers: Option<usize>,
     /// How the process stops.
     pub drain: Drain,
-}
-
-/// `server.drain`: what happens between SIGTERM and the exit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Drain {
-    /// From the failing `/readyz` to the closing of the listeners.
-    pub delay: Duration,
-    /// From the closing of the listeners to the cutting of what is left.
-    pub deadline: Duration,
 }
 
 /// `[limits]`

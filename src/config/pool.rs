@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{At, Balance, Discovery, Ejection, HandshakeRate, Health, PoolTls, Retry, Sticky};
+use super::{At, Balance, Discovery, Ejection, HandshakeRate, Health, OnDraining, PoolTls, Retry, Sticky};
 use crate::proto::proxy_header;
 
 /// `[pools.NAME]`: backends, and how to choose.
@@ -37,6 +37,8 @@ pub struct Pool {
     pub retry: Option<Retry>,
     /// Tunnels and WebSocket handshakes at once to each backend without a number of its own, from 1; `None` is any number.
     pub max_tunnels: Option<usize>,
+    /// What becomes of the tunnels of a backend whose state is [`State::Draining`].
+    pub on_draining: OnDraining,
     /// How clients wait while all backends carry their `max_tunnels`.
     pub queue: Queue,
     /// How fast WebSocket handshakes may come to each backend; `None` is as fast as they do.
@@ -85,7 +87,8 @@ pub struct Queue {
 pub enum State {
     /// Those that fall to it.
     Active,
-    /// None but those of clients that come back to it by their cookie; it keeps what it has.
+    /// No new ones; the old ones are asked to go, unless [`OnDraining::Keep`] lets them, and clients that come back by
+    /// their cookie.
     Draining,
     /// None at all, and it is not probed; it keeps what it has.
     Disabled,

@@ -148,13 +148,33 @@ fn every_example_loads() {
     assert!(count >= 2);
 }
 
+/// A drain for which there is no time is warned of; what holds when nothing is written has time.
+#[test]
+fn drains_without_time_are_warned_of() {
+    let warnings = |drain: &str| {
+        let head = format!("[server]\ndrain = {{ {drain} }}\n[limits]\ntunnels_max = 6001\n");
+        let config = parse(&[&head, LISTENER, ROUTE, POOL].concat()).unwrap();
+        let said: Vec<_> = config.warnings.iter().map(|warning| warning.message.clone()).collect();
+        (config.server.drain.window.as_millis(), said.join("; "))
+    };
+    assert_eq!(warnings(""), (30_000, String::new()));
+    assert_eq!(warnings("deadline = \"10s\""), (5_000, String::new()));
+    assert_eq!(warnings("deadline = \"1m\", window = \"1m\", rate = 101"), (60_000, String::new()));
+    assert!(
+        warnings("deadline = \"1m\", window = \"61s\"").1.contains("and cuts those that are left after 1m")
+    );
+    assert!(warnings("deadline = \"1m\", rate = 100").1.contains("at 100 a second not all of"));
+}
+
 /// What is not written means what `full.toml` writes out.
 #[test]
 fn the_full_example_shows_the_defaults() {
     let full = parse(FULL).unwrap();
     let minimal = parse(MINIMAL).unwrap();
     assert_eq!(full.server.workers, minimal.server.workers);
-    assert_eq!(full.server.drain, minimal.server.drain);
+    // Two that have no default.
+    let drain = Drain { rate: None, reason: "".into(), ..full.server.drain.clone() };
+    assert_eq!(drain, minimal.server.drain);
     assert_eq!(full.limits, minimal.limits);
     assert_eq!(full.tcp, minimal.tcp);
     assert_eq!(full.log, minimal.log);

@@ -45,7 +45,7 @@ pub fn prepare() -> io::Result<(Config, Introduction)> {
     let text = format!(
         r#"
 [server]
-drain = {{ delay = "0s", deadline = "1s" }}
+drain = {{ delay = "0s", window = "0s", deadline = "1s" }}
 [log]
 level = "warn"
 access = false

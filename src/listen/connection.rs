@@ -22,7 +22,8 @@ pub async fn serve(plane: Arc<Plane>, arrival: Arrival) {
     let limits = snapshot.config.limits.clone();
     drop(snapshot);
     let is_http2 = tls.as_ref().is_some_and(|agreed| agreed.http2);
-    let caller = Arc::new(Caller { listener, connection, tls, presence: Arc::new(presence) });
+    let carrier = if is_http2 { plane.carriers.number() } else { 0 };
+    let caller = Arc::new(Caller { listener, connection, tls, carrier, presence: Arc::new(presence) });
     if is_http2 {
         // A task of its own: this one had to have room for two handshakes, and this connection may stay.
         tokio::spawn(http2::serve(plane, stream, caller, limits));

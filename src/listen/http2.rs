@@ -1,7 +1,8 @@
 //! One HTTP/2 connection: its streams become requests and tunnels, each in a task of its own.
 //!
 //! The connection lives until its last stream has ended; its task moves the bytes of all of them. When the process stops,
-//! GOAWAY tells the client to ask elsewhere, and streams that are open go on. A client that resets many more streams than
+//! GOAWAY tells the client to ask elsewhere: at once if there is no tunnel, else when its tunnels are asked to go. Streams
+//! that are open go on, tunnels that are asked for later are refused. A client that resets many more streams than
 //! it waits for, or demands answers without end, is sent away with all it has.
 
 mod liveness;
@@ -11,13 +12,16 @@ use std::future::poll_fn;
 use std::sync::Arc;
 
 use h2::Reason;
+use h2::ext::Protocol;
 use tokio::time::timeout;
 
 use self::liveness::{Liveness, Verdict};
 use self::stream::{HeadBounds, Resets, Visit};
 use crate::config::Limits;
-use crate::lifecycle::{Phase, reached};
-use crate::net::http2::{self, watched::Grounds};
+use crate::net::http2::{
+    self,
+    watched::{Call, Grounds},
+};
 use crate::net::stream::Stream;
 use crate::proxy::{Caller, Plane};
 use crate::telemetry::labels::ConnectionFault;
@@ -45,14 +49,20 @@ async fn drive(
     };
     let mut liveness = Liveness::new(connection.ping_pong(), &limits);
     let (resets, bounds) = (Resets::new(grounds.clone()), HeadBounds::of(&limits));
-    let (mut phase, mut leaving) = (plane.phase.clone(), false);
+    let _carrier = plane.carriers.enter(caller.carrier, grounds.clone());
+    let mut leaving = false;
     // Before h2 looked at the socket: when the connection fails it lets go of all streams.
     let mut had_streams = false;
     loop {
         tokio::select! {
             biased;
             // First: who sends without end may leave no time for what comes later.
-            () = grounds.condemned() => {
+            call = grounds.called() => {
+                if call == Call::Go {
+                    leaving = true;
+                    connection.graceful_shutdown();
+                    continue;
+                }
                 connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                 // What is left is to tell the client.
                 let told = poll_fn(|context| connection.poll_closed(context));
@@ -63,8 +73,13 @@ async fn drive(
                 had_streams = connection.has_streams();
                 connection.poll_accept(context)
             }) => match asked {
-                Some(Ok((request, respond))) => {
+                Some(Ok((request, mut respond))) => {
                     liveness.asked();
+                    if leaving && request.extensions().get::<Protocol>().is_some() {
+                        // Safe to ask for elsewhere (RFC 9113 8.7).
+                        respond.send_reset(Reason::REFUSED_STREAM);
+                        continue;
+                    }
                     let (plane, caller) = (plane.clone(), caller.clone());
                     let visit = Visit { plane, caller, resets: resets.clone(), respond, bounds };
                     tokio::spawn(visit.serve(request));
@@ -72,10 +87,6 @@ async fn drive(
                 Some(Err(error)) => return Err(fault(&error, &grounds, had_streams)),
                 None => return Ok(()),
             },
-            () = reached(&mut phase, Phase::Draining), if !leaving => {
-                leaving = true;
-                connection.graceful_shutdown();
-            }
             () = liveness.due() => match liveness.judge(connection.has_streams()) {
                 Verdict::Alive => {}
                 Verdict::Idle => connection.graceful_shutdown(),

@@ -153,7 +153,7 @@ impl Account {
         facts.count_split(&Outcome::Opened);
         facts.plane.access.write("open", |record| {
             facts.describe(record);
-            record.maybe("subprotocol", session.subprotocol.as_deref());
+            record.maybe("subprotocol", session.subprotocol());
             record.milliseconds("handshake_ms", took);
         });
     }
@@ -273,7 +273,7 @@ pub fn closed(plane: &Plane, listener: &str, splice: &Splice, ending: Ending) {
     plane.access.write("close", |record| {
         record.show("id", session.id).text("listener", listener).show("client", session.client);
         record.text("route", &terms.route).text("backend", &session.backend);
-        record.text("http", http_version(session.http)).maybe("subprotocol", session.subprotocol.as_deref());
+        record.text("http", http_version(session.http)).maybe("subprotocol", session.subprotocol());
         record.text("reason", ending.reason.label()).text("initiator", ending.by.label());
         if let CloseCode::Number(code) = closing.code {
             record.number("close_code", code.into());

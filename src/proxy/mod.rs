@@ -22,6 +22,7 @@ use crate::state::{Listener, Snapshot};
 use crate::telemetry::Metrics;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::registry::GaugeGuard;
+use crate::tunnel::carriers::Carriers;
 use crate::tunnel::sessions::Sessions;
 
 /// What all workers share.
@@ -34,6 +35,8 @@ pub struct Plane {
     pub access: AccessLog,
     /// The live table.
     pub sessions: Arc<Sessions>,
+    /// The HTTP/2 connections.
+    pub carriers: Arc<Carriers>,
     /// Bounds the tunnels of the process.
     pub tunnels: Permits,
     /// Bounds the WebSocket handshakes that wait for a backend's answer.
@@ -50,6 +53,8 @@ pub struct Caller {
     pub connection: Connection,
     /// What TLS agreed on; `None` is plain text.
     pub tls: Option<Agreed>,
+    /// Its number among those of HTTP/2; 0 is none of them.
+    pub carrier: u32,
     /// Counts the connection until its socket is gone; a tunnel keeps it, but not the rest of the caller.
     pub presence: Arc<Presence>,
 }

@@ -221,7 +221,8 @@ impl Beginning {
             self.seat.backend().label.clone(),
             self.answer.subprotocol.map(String::into_boxed_str),
             self.account.http(),
-        );
+        )
+        .on(self.caller.carrier);
         let active = terms.metrics.enter(self.account.http());
         self.account.opened(&session);
         let registration = self.plane.sessions.register(session);

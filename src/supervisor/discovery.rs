@@ -16,7 +16,7 @@ use crate::config::{self, Watched};
 use crate::state::Snapshot;
 use crate::state::build::pool::with_backends;
 use crate::telemetry::Metrics;
-use crate::tunnel::sessions::Cut;
+use crate::tunnel::goodbye::Why;
 use crate::upstream::backend::Backend;
 use crate::upstream::discovery::{Errand, Found, asking, file};
 
@@ -238,6 +238,7 @@ impl Supervisor {
         self.plane.snapshot.store(next.clone());
         idle::leave(&self.workers, &self.discovery.note_change(&previous, &next).into());
         self.probes.update(&next, unready);
+        self.waves.settle(&next);
         self.plane.metrics.discovered(&pool, true);
         tell_log(&pool, &previous, &next);
     }
@@ -259,12 +260,11 @@ impl Supervisor {
         }
     }
 
-    /// Ends the tunnels of those whose time is over, and forgets who carries nothing any more.
+    /// Asks the tunnels to go of those whose time is over, and forgets who carries nothing any more.
     fn sweep(&mut self) {
         let swept = self.discovery.leaving.sweep();
-        if !swept.overdue.is_empty() {
-            let labels: Vec<_> = swept.overdue.iter().map(|backend| backend.label.clone()).collect();
-            self.plane.sessions.cut_backends(&labels, Cut::BackendRemoved);
+        for backend in &swept.overdue {
+            self.waves.part_backend(backend, Why::BackendRemoved);
         }
         if swept.is_smaller {
             // Who is counted no longer has left nothing behind.

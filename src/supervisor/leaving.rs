@@ -1,5 +1,5 @@
-//! Backends that discovery no longer names. They get no new tunnels; what is open of them may go on for the
-//! `removal_grace` of their pool, and is ended then. Who is named again before that has never been away.
+//! Backends that nobody names any more. They get no new tunnels; what is open of them may go on for the `removal_grace` of
+//! their pool, if discovery named them, and is asked to go then. Who is named again before that has never been away.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -26,8 +26,6 @@ struct Departing {
     backend: Arc<Backend>,
     /// When its tunnels are ended; never, if `removal_grace` is off.
     due: Option<Instant>,
-    /// The log knows.
-    told: bool,
 }
 
 /// What a look found.
@@ -54,29 +52,36 @@ impl Leaving {
                 self.backends.remove(&(pool.name.clone(), member.backend.address.clone()));
             }
             let words = next.config.pools.get(&*pool.name);
-            if let (Some(before), Some(discovery)) =
-                (before, words.and_then(|words| words.discovery.as_ref()))
-            {
-                let due = discovery.removal_grace.map(|grace| now + grace);
-                departed.extend(self.depart(before, pool, due));
+            let due = match words.and_then(|words| words.discovery.as_ref()) {
+                Some(discovery) => discovery.removal_grace.map(|grace| now + grace),
+                // Whoever writes the list knows when.
+                None => Some(now),
+            };
+            if let Some(before) = before {
+                departed.extend(self.depart(before, Some(pool), due));
             }
         }
-        if !self.backends.is_empty() && self.next_sweep.is_none() {
-            self.next_sweep = Some(now + SWEEP);
+        for gone in previous.pools.iter().filter(|pool| next.pools.get(&pool.name).is_none()) {
+            departed.extend(self.depart(gone, None, Some(now)));
+        }
+        if !departed.is_empty() {
+            self.next_sweep = Some(now);
         }
         departed
     }
 
-    fn depart(&mut self, before: &Pool, pool: &Pool, due: Option<Instant>) -> Vec<Arc<Backend>> {
+    /// Those of `before` that `pool` does not have.
+    fn depart(&mut self, before: &Pool, pool: Option<&Pool>, due: Option<Instant>) -> Vec<Arc<Backend>> {
         let backends =
             |pool: &Pool| pool.members.all().iter().map(|member| member.backend.clone()).collect::<Vec<_>>();
-        let named: HashSet<_> = pool.members.all().iter().map(|member| &member.backend.address).collect();
+        let named = pool.map(|pool| pool.members.all()).unwrap_or_default();
+        let named: HashSet<_> = named.iter().map(|member| &member.backend.address).collect();
         let mut departed = backends(before);
         departed.retain(|backend| !named.contains(&backend.address));
         for backend in &departed {
             backend.set_leaving(true);
-            let key = (pool.name.clone(), backend.address.clone());
-            self.backends.insert(key, Departing { backend: backend.clone(), due, told: false });
+            let key = (before.name.clone(), backend.address.clone());
+            self.backends.insert(key, Departing { backend: backend.clone(), due });
         }
         departed
     }
@@ -109,17 +114,8 @@ impl Leaving {
             self.backends.shrink_to_fit();
         }
         let mut swept = Swept { is_smaller: self.backends.len() < count, ..Swept::default() };
-        for departing in
-            self.backends.values_mut().filter(|departing| departing.due.is_some_and(|due| due <= now))
-        {
-            let backend = &departing.backend;
-            if !departing.told {
-                let (pool, load) = (&backend.pool, backend.load());
-                tracing::info!(%pool, backend = %backend.label, load, "removal_grace is over: ending its tunnels");
-                departing.told = true;
-            }
-            swept.overdue.push(backend.clone());
-        }
+        let overdue = self.backends.values().filter(|departing| departing.due.is_some_and(|due| due <= now));
+        swept.overdue.extend(overdue.map(|departing| departing.backend.clone()));
         self.next_sweep = (!self.backends.is_empty()).then_some(now + SWEEP);
         swept
     }

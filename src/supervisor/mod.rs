@@ -16,6 +16,7 @@ mod sources;
 mod states;
 mod threads;
 mod watch;
+mod waves;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use std::{fs, io};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch as channel};
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::admin::api::Api;
@@ -39,6 +41,7 @@ use crate::telemetry::Metrics;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::export::Exporter;
 use crate::telemetry::log::{Control, Sink};
+use crate::tunnel::carriers::Carriers;
 use crate::tunnel::sessions::Sessions;
 
 use self::discovery::Discovery;
@@ -48,6 +51,7 @@ use self::reload::Status;
 use self::signals::{Signals, Stop};
 use self::sources::Sources;
 use self::threads::Worker;
+use self::waves::Waves;
 
 /// After the tunnels were told to end: how long their tasks get to close the books.
 const CUT_DEADLINE: Duration = Duration::from_secs(2);
@@ -69,6 +73,7 @@ pub struct Supervisor {
     listeners: Listeners,
     probes: Probes,
     discovery: Discovery,
+    waves: Waves,
     /// A worker ends when nobody can send it connections any more; until the end, this can.
     workers: Vec<Worker>,
     log: Control,
@@ -136,13 +141,16 @@ impl Supervisor {
         let connections = Permits::new(bounds.connections_max);
         let (phase, phase_receiver) = phases();
         let sessions = Arc::new(Sessions::default());
-        let (probes, readiness, unready) = Probes::start(&snapshot, &metrics, &sessions);
+        let carriers = Arc::new(Carriers::default());
+        let waves = Waves::new(sessions.clone(), carriers.clone(), config.server.drain.clone());
+        let (probes, readiness, unready) = Probes::start(&snapshot, &metrics, &waves);
         let discovery = Discovery::start(&snapshot, &metrics, &unready);
         drop(unready);
         let plane = Arc::new(Plane {
             snapshot: ArcSwap::from_pointee(snapshot),
             access: AccessLog::new(sink.clone()),
             sessions,
+            carriers,
             metrics: metrics.clone(),
             tunnels: Permits::new(bounds.tunnels_max),
             handshakes: Permits::new(config.limits.handshakes_max),
@@ -165,6 +173,7 @@ impl Supervisor {
             readiness: readiness.clone(),
             status: status.clone(),
             discovery: discovery.status(),
+            waves: waves.clone(),
             sink: sink.clone(),
         };
         sources::register(sources, &workers);
@@ -191,6 +200,7 @@ impl Supervisor {
             listeners,
             probes,
             discovery,
+            waves,
             workers,
             log,
             status,
@@ -199,9 +209,10 @@ impl Supervisor {
         })
     }
 
-    /// Serves until told to stop, then drains: readiness fails, listeners close after `drain.delay`, tunnels may end by
-    /// themselves until `drain.deadline`, the rest is cut. A second signal cuts at once.
+    /// Serves until told to stop, then drains: readiness fails, listeners close after `drain.delay`, tunnels are asked to go
+    /// over `drain.window`, what is left at `drain.deadline` is cut. A second signal cuts at once.
     pub async fn run(mut self, signals: &mut Signals) -> Stopped {
+        let waves = tokio::spawn(self.waves.clone().run());
         loop {
             let order = tokio::select! {
                 biased;
@@ -232,10 +243,10 @@ impl Supervisor {
                 () = self.carry_out(order) => {}
             }
         }
-        self.stop(&mut signals.stop).await
+        self.stop(&mut signals.stop, waves).await
     }
 
-    async fn stop(mut self, stop: &mut Stop) -> Stopped {
+    async fn stop(mut self, stop: &mut Stop, waves: JoinHandle<()>) -> Stopped {
         // Who still waits for a reload learns that none comes any more.
         self.orders.close();
         while self.orders.try_recv().is_ok() {}
@@ -249,6 +260,7 @@ impl Supervisor {
         };
         self.discovery.stop().await;
         self.probes.stop().await;
+        waves.abort();
         match stopped {
             Stopped::Drained => tracing::info!("stopped: everything had ended"),
             Stopped::Cut(connections) => tracing::warn!(connections, "stopped: connections were cut"),
@@ -263,6 +275,7 @@ impl Supervisor {
         self.phase.send_replace(Phase::Draining);
         idle::renew(&self.workers, 0, None).await;
         self.listeners.close_all().await;
+        self.waves.part_all();
         if timeout(drain.deadline, self.connections.all_back()).await.is_ok() {
             return Stopped::Drained;
         }

@@ -11,10 +11,11 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
 use super::states;
+use super::waves::Waves;
 use crate::config::{BackendAddress, State};
 use crate::state::Snapshot;
 use crate::telemetry::Metrics;
-use crate::tunnel::sessions::{Cut, Sessions};
+use crate::tunnel::goodbye::Why;
 use crate::upstream::backend::{Backend, Health};
 use crate::upstream::health::{self, Terms};
 use crate::upstream::members::Member;
@@ -39,7 +40,7 @@ pub struct Probes {
     watched: HashMap<(Arc<str>, BackendAddress), Watched>,
     tasks: JoinSet<()>,
     metrics: Metrics,
-    sessions: Arc<Sessions>,
+    waves: Waves,
 }
 
 struct Watched {
@@ -72,10 +73,10 @@ impl Probes {
     pub fn start(
         snapshot: &Snapshot,
         metrics: &Metrics,
-        sessions: &Arc<Sessions>,
+        waves: &Waves,
     ) -> (Probes, Readiness, mpsc::Sender<()>) {
-        let (metrics, sessions) = (metrics.clone(), sessions.clone());
-        let mut probes = Probes { watched: HashMap::new(), tasks: JoinSet::new(), metrics, sessions };
+        let (metrics, waves) = (metrics.clone(), waves.clone());
+        let mut probes = Probes { watched: HashMap::new(), tasks: JoinSet::new(), metrics, waves };
         let (unready, mut all_ready) = mpsc::channel(1);
         probes.start_and_stop(snapshot, &unready);
         let readiness = Readiness::default();
@@ -144,10 +145,12 @@ impl Probes {
     }
 
     fn watch(&mut self, backend: &Arc<Backend>, terms: Terms, unprobed: &mpsc::Sender<()>) -> Watched {
-        let sessions = self.sessions.clone();
+        let (waves, whole) = (self.waves.clone(), Arc::downgrade(backend));
         let drain = move |backend: &Backend| {
-            if backend.load() > 0 {
-                sessions.cut_backends(std::slice::from_ref(&backend.label), Cut::BackendDown);
+            if backend.load() > 0
+                && let Some(backend) = whole.upgrade()
+            {
+                waves.part_backend(&backend, Why::BackendDown);
             }
         };
         let metrics = self.metrics.clone();

@@ -3,7 +3,7 @@
 //! Everything that can fail comes first and touches nothing that is in use: the file is read and checked, the snapshot
 //! built, new sockets bound. Then one pointer is swapped, and what the difference asks for is done: sockets close,
 //! health checks start and stop, bounds move. A route that changed applies to new handshakes; live tunnels keep the terms
-//! they began with, also when their route or backend is gone.
+//! they began with. Those whose route or backend is gone are asked to go.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -119,6 +119,10 @@ impl Supervisor {
         self.listeners.close_removed(&snapshot);
         self.discovery.update(&snapshot, None);
         drop(self.discovery.note_change(&previous, &snapshot));
+        self.waves.renew(&snapshot.config.server.drain);
+        for route in &change.routes.removed {
+            self.waves.part_route(route);
+        }
         // What only it held is gone before it is asked what is still there.
         drop(previous);
         self.apply(&snapshot, &change).await;
@@ -140,6 +144,7 @@ impl Supervisor {
         let opened_alike = !change.limits && !change.tcp;
         idle::renew(&self.workers, bounds.idle_max, opened_alike.then_some(snapshot)).await;
         self.probes.update(snapshot, None);
+        self.waves.settle(snapshot);
         // Where requests do not count, what they found out does not, either.
         for pool in snapshot.pools.iter().filter(|pool| pool.ejection.is_none()) {
             for member in pool.members.all() {

@@ -6,6 +6,7 @@ use super::discovery::Status as Discovery;
 use super::probes::Readiness;
 use super::reload::Status;
 use super::threads::Worker;
+use super::waves::{REASONS, Waves};
 use crate::lifecycle::{Permits, Phase};
 use crate::proxy::Plane;
 use crate::state::registry::Registry;
@@ -26,13 +27,15 @@ pub struct Sources {
     pub status: Arc<Status>,
     /// What discovery has found.
     pub discovery: Discovery,
+    /// Tunnels that are asked to go.
+    pub waves: Waves,
     /// Lines that the log lost.
     pub sink: Sink,
 }
 
 /// Registers them for the life of the process.
 pub fn register(sources: Sources, workers: &[Worker]) {
-    let Sources { plane, registry, connections, readiness, status, discovery, sink } = sources;
+    let Sources { plane, registry, connections, readiness, status, discovery, waves, sink } = sources;
     let loads: Vec<_> = workers.iter().map(|worker| worker.inbox.load.clone()).collect();
     // The metrics hold this closure, and the plane holds the metrics.
     let (metrics, plane) = (plane.metrics.clone(), Arc::downgrade(&plane));
@@ -43,6 +46,10 @@ pub fn register(sources: Sources, workers: &[Worker]) {
         samples.configuration(snapshot.generation, status.last_succeeded(), status.last_success());
         samples.limits(connections.max(), plane.tunnels.max());
         samples.log_dropped(sink.dropped());
+        let left = waves.left();
+        for reason in REASONS.map(|why| why.ending().label()) {
+            samples.draining(reason, left.get(reason).copied().unwrap_or(0));
+        }
         for (index, load) in loads.iter().enumerate() {
             samples.worker(index, load.get());
         }

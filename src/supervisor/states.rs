@@ -26,6 +26,7 @@ impl Supervisor {
         let now = member.map(|member| member.backend.order(state));
         if let Some(now) = now {
             self.probes.update(&snapshot, None);
+            self.waves.settle(&snapshot);
             let ordered = state.map_or("configured", |state| state.label());
             tracing::info!(%pool, %backend, ordered, state = now.label(), "state of a backend ordered");
         }

@@ -151,6 +151,8 @@ families! {
         "WebSocket handshakes whose answer has a deadline_header that is neither seconds nor a UTC time: it does not count.";
     TUNNEL_VIOLATIONS = Kind::Counter, "longhaul_tunnel_violations_total" ["route", "direction", "kind"]
         "Directions of tunnels that broke the rules of WebSocket frames, and are not read since.";
+    DRAIN_TUNNELS = Kind::Gauge, "longhaul_drain_tunnels" ["reason"]
+        "Tunnels that are open and are asked to go, in a while or already, by the reason that their ends will have.";
 
     BACKEND_UP = Kind::Gauge, "longhaul_backend_up" ["pool", "backend"]
         "1 when the backend's health checks pass or it has none, 0 when they fail, have not finished, or it is disabled.";
@@ -660,6 +662,11 @@ impl Samples {
         self.push(&DISCOVERY_BACKENDS, &[pool, "named"], named as f64);
         self.push(&DISCOVERY_BACKENDS, &[pool, "leaving"], leaving as f64);
         self.push(&DISCOVERY_SUCCESS_TIME, &[pool], answered.as_secs_f64());
+    }
+
+    /// How many tunnels are left that are asked to go for a reason.
+    pub fn draining(&mut self, reason: &str, tunnels: usize) {
+        self.push(&DRAIN_TUNNELS, &[reason], tunnels as f64);
     }
 
     /// When a certificate stops being valid, since 1970.

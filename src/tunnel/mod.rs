@@ -5,6 +5,7 @@
 //! what passes, [`sessions`] is the live table.
 
 pub mod care;
+pub mod carriers;
 pub mod clock;
 pub mod flow;
 pub mod goodbye;

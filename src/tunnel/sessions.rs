@@ -2,9 +2,9 @@
 //!
 //! Entries hold ids, labels and numbers, never streams. The worker writes the numbers, without locks; others read them.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
@@ -41,19 +41,21 @@ pub struct Session {
     pub client: Address,
     /// What its route gave it.
     pub terms: Arc<Terms>,
-    /// The backend it leads to.
+    /// The backend it leads to: its label itself, for the same words may be a backend of another pool.
     pub backend: Arc<str>,
-    /// What client and backend agreed to speak.
-    pub subprotocol: Option<Box<str>>,
+    /// What client and backend agreed to speak: in a box more than it needs, for most tunnels have none.
+    subprotocol: Option<Box<Box<str>>>,
     /// The version of HTTP that it came by.
     pub http: Version,
+    /// The number of its HTTP/2 connection among the [carriers](super::carriers); 0 is none.
+    pub carrier: u32,
     /// When it opened: nanoseconds of this process, which are half of an [`Instant`].
     opened_ns: u64,
     moved: [Moved; 2],
     /// From `opened` to the last byte, in [`TICK`]s.
     active_ticks: AtomicU32,
-    /// A [`Cut`], or 0.
-    cut: AtomicU8,
+    /// It was told to end now.
+    cut: AtomicBool,
     /// There is a goodbye in `seldom`.
     has_goodbye: AtomicBool,
     waker: AtomicWaker,
@@ -68,18 +70,6 @@ const TICK: Duration = Duration::from_millis(50);
 fn epoch() -> Instant {
     static EPOCH: OnceLock<Instant> = OnceLock::new();
     *EPOCH.get_or_init(Instant::now)
-}
-
-/// Why tunnels are told to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Cut {
-    /// The process stops.
-    Drain = 1,
-    /// Its backend was removed, and `removal_grace` has passed.
-    BackendRemoved = 2,
-    /// Its backend is down.
-    BackendDown = 3,
 }
 
 /// What has moved in one direction.
@@ -103,7 +93,7 @@ impl Sessions {
         self.shard(session.id).insert(session.id, session.clone());
         // After the entry, so that it is told either here or by who goes through the table.
         if self.cut.load(Ordering::SeqCst) {
-            session.end(Cut::Drain);
+            session.end();
         }
         Registration { sessions: self.clone(), session }
     }
@@ -133,23 +123,20 @@ impl Sessions {
         self.cut.store(true, Ordering::SeqCst);
         for shard in &self.shards {
             for session in shard.lock().unwrap_or_else(PoisonError::into_inner).values() {
-                session.end(Cut::Drain);
+                session.end();
             }
         }
     }
 
-    /// Tells the tunnels to end now that lead to these backends, each known by its [`Session::backend`] itself: the same
-    /// address may be a backend of another pool.
-    pub fn cut_backends(&self, backends: &[Arc<str>], why: Cut) {
-        let known = |label: &Arc<str>| Arc::as_ptr(label).cast::<u8>().addr();
-        let cut: HashSet<usize> = backends.iter().map(known).collect();
-        for shard in &self.shards {
-            for session in shard.lock().unwrap_or_else(PoisonError::into_inner).values() {
-                if cut.contains(&known(&session.backend)) {
-                    session.end(why);
-                }
-            }
-        }
+    /// The parts of the table, for [`Sessions::visit`].
+    pub fn shards() -> std::ops::Range<u64> {
+        0..SHARDS
+    }
+
+    /// Shows all tunnels of a part of the table, which stays locked meanwhile.
+    pub fn visit(&self, shard: u64, mut each: impl FnMut(&Arc<Session>)) {
+        let index = (shard % SHARDS) as usize;
+        self.shards[index].lock().unwrap_or_else(PoisonError::into_inner).values().for_each(&mut each);
     }
 
     /// How many tunnels are open.
@@ -185,16 +172,27 @@ impl Session {
             client,
             terms,
             backend,
-            subprotocol,
+            subprotocol: subprotocol.map(Box::new),
             http,
+            carrier: 0,
             opened_ns: u64::try_from(epoch().elapsed().as_nanos()).unwrap_or(u64::MAX),
             moved: Default::default(),
             active_ticks: AtomicU32::new(0),
-            cut: AtomicU8::new(0),
+            cut: AtomicBool::new(false),
             has_goodbye: AtomicBool::new(false),
             waker: AtomicWaker::new(),
             seldom: ArcSwapOption::empty(),
         }
+    }
+
+    /// The same, on an HTTP/2 connection.
+    pub fn on(self, carrier: u32) -> Session {
+        Session { carrier, ..self }
+    }
+
+    /// What client and backend agreed to speak.
+    pub fn subprotocol(&self) -> Option<&str> {
+        self.subprotocol.as_ref().map(|subprotocol| &***subprotocol)
     }
 
     /// When it opened.
@@ -290,20 +288,15 @@ impl Session {
         self.waker.register(waker);
     }
 
-    /// Tells the tunnel to end now; the first reason counts.
-    fn end(&self, cut: Cut) {
-        let _ = self.cut.compare_exchange(0, cut as u8, Ordering::AcqRel, Ordering::Acquire);
+    /// Tells the tunnel to end now.
+    fn end(&self) {
+        self.cut.store(true, Ordering::Release);
         self.waker.wake();
     }
 
-    /// Why the tunnel was told to end now, if it was.
-    pub fn cut(&self) -> Option<Cut> {
-        match self.cut.load(Ordering::Acquire) {
-            0 => None,
-            2 => Some(Cut::BackendRemoved),
-            3 => Some(Cut::BackendDown),
-            _ => Some(Cut::Drain),
-        }
+    /// Whether the tunnel was told to end now.
+    pub fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Acquire)
     }
 }
 

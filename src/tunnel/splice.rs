@@ -20,7 +20,7 @@ use tokio::time::{Instant, Sleep};
 use super::care::Care;
 use super::flow::{Fault, Flow};
 use super::parting::Parting;
-use super::sessions::{Cut, Registration, Session};
+use super::sessions::{Registration, Session};
 use super::tap::Tap;
 use super::{Terms, clock, scratch};
 use crate::net::stream::Stream;
@@ -100,15 +100,8 @@ impl Splice {
         if ending.is_pending() && self.parting.is_none() {
             ending = self.poll_goodbye(context, leaves);
         }
-        if ending.is_pending()
-            && let Some(cut) = self.session().cut()
-        {
-            let reason = match cut {
-                Cut::Drain => EndReason::DrainDeadline,
-                Cut::BackendDown => EndReason::BackendDown,
-                Cut::BackendRemoved => EndReason::BackendRemoved,
-            };
-            ending = Poll::Ready(Ending { by: Party::Proxy, reason });
+        if ending.is_pending() && self.session().is_cut() {
+            ending = Poll::Ready(Ending { by: Party::Proxy, reason: EndReason::DrainDeadline });
         }
         if let Poll::Ready(ending) = &ending {
             self.close(*ending, context);

@@ -37,6 +37,8 @@ pub struct Member {
     pub weight: u32,
     /// The state that the configuration gives it.
     pub state: State,
+    /// Clients come back to it also while it drains: what it has is not asked to go.
+    pub is_kept: bool,
     /// 0 serves. A backup has another one, and is chosen only while nobody of a lower one is up.
     pub rank: u16,
     /// How many tunnels and WebSocket handshakes the configuration lets it carry; `None` is any number.
@@ -276,8 +278,8 @@ impl Members {
         picked.map(|index| first + index)
     }
 
-    /// Whether clients that come back to this member get it: also while it drains, but not while it is ejected or out of
-    /// reach, nor a backup that is not needed.
+    /// Whether clients that come back to this member get it: also while it drains, if its tunnels are kept then, but not
+    /// while it is ejected or out of reach, nor a backup that is not needed.
     fn may_go_on(&self, place: usize, may_try: bool) -> bool {
         let Some(member) = self.all.get(place) else { return false };
         let standing = &member.backend.standing;
@@ -289,7 +291,11 @@ impl Members {
             !better.any(|other| other.backend.is_ready_and(Health::Up, may_try))
         };
         standing.health() != Health::Down
-            && standing.state() != State::Disabled
+            && match standing.state() {
+                State::Active => true,
+                State::Draining => member.is_kept,
+                State::Disabled => false,
+            }
             && member.backend.is_in(may_try)
             && (member.rank == 0 || is_needed())
     }

@@ -8,14 +8,14 @@ mod srv;
 
 use std::net::SocketAddr;
 
-use crate::kit::{Backend, Client, Proxy, WebSocket};
+use crate::kit::{AT_ONCE, Backend, Client, Proxy, WebSocket};
 
-/// A listener `plain`, a route `all`, and a pool `all` whose backends this discovery names, with these further keys. Unless
+/// Tunnels of who is removed are asked to go at once. A listener `plain`, a route `all`, and a pool `all` whose backends this discovery names, with these further keys. Unless
 /// they say how it chooses, the least loaded gets the next, who has just come, too.
 fn config(discovery: &str, keys: &str) -> String {
     let balance = if keys.contains("balance") { "" } else { "slow_start = \"off\"" };
     format!(
-        "[[listeners]]\nname = \"plain\"\naddress = \"127.0.0.1:0\"\n[[routes]]\nname = \"all\"\npool = \"all\"\n\
+        "{AT_ONCE}[[listeners]]\nname = \"plain\"\naddress = \"127.0.0.1:0\"\n[[routes]]\nname = \"all\"\npool = \"all\"\n\
          [pools.all]\ndiscovery = {{ {discovery} }}\n{balance}\n{keys}\n"
     )
 }

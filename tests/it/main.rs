@@ -54,4 +54,5 @@ mod tls;
 mod tungstenite;
 mod tunnel;
 mod watch;
+mod waves;
 mod workers;

@@ -10,7 +10,9 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use crate::kit::{Backend, Client, DEADLINE, Message, Proxy, Reloaded, WebSocket, handshake, plain, within};
+use crate::kit::{
+    Backend, Client, DEADLINE, Message, Proxy, Reloaded, SOME_DAY, WebSocket, handshake, plain, within,
+};
 
 /// Opens a tunnel; the name of the backend comes with it.
 async fn open(proxy: &Proxy, path: &str) -> (WebSocket<Client>, String) {
@@ -42,7 +44,7 @@ fn with_route_keys(config: &str, keys: &str) -> String {
 #[tokio::test]
 async fn routes_come_and_go_and_their_tunnels_stay() {
     let [one, two] = [Backend::echo("one").await, Backend::echo("two").await];
-    let base = plain(&[one.address]);
+    let base = SOME_DAY.to_owned() + &plain(&[one.address]);
     let proxy = Proxy::start(&base).await;
     assert_eq!(proxy.generation().await, 1);
     let (mut first, name) = open(&proxy, "/news").await;
@@ -71,7 +73,7 @@ async fn routes_come_and_go_and_their_tunnels_stay() {
     assert_eq!(open(&proxy, "/late").await.1, "one");
     assert_eq!(proxy.generation().await, 4);
 
-    // Both tunnels have lost their routes and pools, and one its backend.
+    // Both tunnels have lost their routes and pools, and one its backend, and are to go some day.
     for socket in [&mut first, &mut second] {
         socket.round_trip("still here").await;
     }

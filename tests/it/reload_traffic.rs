@@ -70,7 +70,7 @@ async fn tunnels_never_notice() {
     let backends = [Backend::echo("a").await, Backend::echo("b").await, Backend::echo("c").await];
     let pki = Pki::new();
     let mut issued = pki.issue(&["chat.example.com"]);
-    let server = "[server]\nworkers = 2\n[log]\nformat = \"json\"\naccess = false\n";
+    let server = "[server]\nworkers = 2\ndrain = { window = \"7d\", deadline = \"7d\" }\n[log]\nformat = \"json\"\naccess = false\n";
     let config = |generation, issued: &Issued| server.to_string() + &config(generation, &backends, &[issued]);
     let proxy = Proxy::start(&config(1, &issued)).await;
     let (trust, (stop, stopped)) = (Resumption::new(&pki, rustls::ALL_VERSIONS), watch::channel(false));

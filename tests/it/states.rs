@@ -63,11 +63,12 @@ async fn listed(proxy: &Proxy) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn who_drains_or_is_disabled_keeps_what_it_has_and_gets_no_more() {
+async fn who_is_disabled_keeps_what_it_has_as_does_who_drains_if_it_may() {
     let backends = [Backend::echo("a").await, Backend::echo("b").await, Backend::echo("c").await];
     let [a, b, c] = [0, 1, 2].map(|index: usize| backends[index].address);
     let with = |state: &str| {
-        config(IN_TURN, &[entry(a, &format!("state = \"{state}\"")), entry(b, ""), entry(c, "")])
+        let keys = format!("{IN_TURN}\non_draining = \"keep\"");
+        config(&keys, &[entry(a, &format!("state = \"{state}\"")), entry(b, ""), entry(c, "")])
     };
     let proxy = Proxy::start(&with("active")).await;
     let (mut tunnel, name) = open(&proxy).await;

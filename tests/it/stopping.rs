@@ -9,8 +9,9 @@ use tokio::time::{Duration, sleep};
 
 use crate::kit::{Backend, Client, Proxy, plain, within};
 
+/// Tunnels are asked to go some day.
 fn config(backend: &Backend, delay: &str, deadline: &str) -> String {
-    format!("[server]\ndrain = {{ delay = \"{delay}\", deadline = \"{deadline}\" }}\n")
+    format!("[server]\ndrain = {{ delay = \"{delay}\", window = \"7d\", deadline = \"{deadline}\" }}\n")
         + &plain(&[backend.address])
 }
 

@@ -111,6 +111,7 @@ fn pool(name: At<String>, words: PoolWords, reader: &mut Reader) -> Option<Pool>
         proxy_protocol: proxy_protocol?.map(|version| version.value),
         keepalive: keepalive?,
         max_tunnels: max_tunnels?,
+        on_draining: words.on_draining.or(defaults::ON_DRAINING)?,
         queue: queue?,
         handshake_rate: handshake_rate?,
         source_addresses: source_addresses?,

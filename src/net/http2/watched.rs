@@ -78,6 +78,15 @@ impl Allowance {
     }
 }
 
+/// What becomes of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// It is ended.
+    End,
+    /// The client is told to go elsewhere; what is open goes on.
+    Go,
+}
+
 /// Why a connection ends.
 #[derive(Clone, Debug, Default)]
 pub struct Grounds(Arc<Verdict>);
@@ -87,6 +96,8 @@ struct Verdict {
     fault: OnceLock<ConnectionFault>,
     /// h2 would go on, and is not to.
     is_condemned: AtomicBool,
+    /// The client is to go elsewhere, in its time.
+    is_asked_to_go: AtomicBool,
     driver: AtomicWaker,
 }
 
@@ -104,13 +115,25 @@ impl Grounds {
         self.0.driver.wake();
     }
 
-    /// Waits until the connection is to be ended. For whoever drives it, alone.
-    pub async fn condemned(&self) {
+    /// The client is to be told to go elsewhere.
+    pub fn ask_to_go(&self) {
+        self.0.is_asked_to_go.store(true, Relaxed);
+        self.0.driver.wake();
+    }
+
+    /// Waits until the connection is to be ended, or the client to be told to go, which is said once. For whoever drives it,
+    /// alone.
+    pub async fn called(&self) -> Call {
         poll_fn(|context| {
             self.0.driver.register(context.waker());
-            if self.0.is_condemned.load(Relaxed) { Poll::Ready(()) } else { Poll::Pending }
+            if self.0.is_condemned.load(Relaxed) {
+                return Poll::Ready(Call::End);
+            }
+            // A load is cheaper, and there is hardly ever anything to take.
+            let go = self.0.is_asked_to_go.load(Relaxed) && self.0.is_asked_to_go.swap(false, Relaxed);
+            if go { Poll::Ready(Call::Go) } else { Poll::Pending }
         })
-        .await;
+        .await
     }
 
     /// h2 has told the client that it ends the connection, in words of its own.

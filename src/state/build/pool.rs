@@ -7,7 +7,7 @@ use aws_lc_rs::error::Unspecified;
 use super::super::Snapshot;
 use super::super::registry::Registry;
 use crate::config::discovery::Source;
-use crate::config::{self, Problems, list};
+use crate::config::{self, OnDraining, Problems, list};
 use crate::net::source::Sources;
 use crate::net::tls::connect::Connector;
 use crate::net::tls::secrets::Secrets;
@@ -78,6 +78,7 @@ pub fn assemble(
         backend: registry.backend(&name, &backend.address.value, initial, is_first),
         weight: backend.weight,
         state: backend.state,
+        is_kept: words.on_draining == OnDraining::Keep,
         rank: backend.rank,
         seats_max: backend.max_tunnels.or(words.max_tunnels),
     };

@@ -94,7 +94,7 @@ pub(super) mod tests {
             let host = format!("192.0.{}.{}", index / 256, index % 256);
             let address = BackendAddress::Tcp { host, port: 80 };
             let backend = Arc::new(Backend::new(Arc::from("pool"), address, Health::Up));
-            Member { backend, weight: *weight, state: State::Active, rank: 0, seats_max: None }
+            Member { backend, weight: *weight, state: State::Active, is_kept: true, rank: 0, seats_max: None }
         };
         weights.iter().enumerate().map(member).collect()
     }

@@ -263,7 +263,7 @@ fn members(balance: &Balance, count: usize, seats_max: Option<usize>, weight: u3
         let backend = Arc::new(Backend::new(Arc::from("pool"), address, Health::Up));
         backend.set_seats_max(seats_max);
         let weight = 1 + index % weight;
-        Member { backend, weight, state: State::Active, rank: 0, seats_max }
+        Member { backend, weight, state: State::Active, is_kept: false, rank: 0, seats_max }
     };
     let count = u32::try_from(count).expect("a few");
     Members::new(balance, (0..count).map(member).collect())

@@ -8,6 +8,7 @@ import { socketioTests } from "../talks/socketio_tests.mjs";
 import { eventTests, manyEventsTests } from "./event_tests.mjs";
 import { Demo, House, startBrowser } from "./house.mjs";
 import { Lane } from "./lane.mjs";
+import { Stop, stopTests } from "./stop_tests.mjs";
 import { pageTests, protocolTests } from "./tests.mjs";
 import { sharingTests, tunnelTests } from "./tunnel_tests.mjs";
 
@@ -22,6 +23,7 @@ try {
     ...at("extended", tunnelTests, sharingTests, eventTests, manyEventsTests, socketioTests, phoenixTests),
     ...at("secure", tunnelTests, socketioTests),
     ...at("older", eventTests, phoenixTests),
+    [new Stop(browser), stopTests],
   ];
   process.exitCode = (await runAll("browser", plan)) ? 1 : 0;
 } finally {

@@ -8,6 +8,7 @@ import { Replicas } from "./replicas.mjs";
 import { replicasTests } from "./replicas_tests.mjs";
 import { Street } from "./street.mjs";
 import { runAll } from "./runner.mjs";
+import { Stop, stopTests } from "./stop_tests.mjs";
 import { tests } from "./tests.mjs";
 
 const street = await Street.start();
@@ -21,6 +22,7 @@ try {
   const groups = [tests, socketioTests, phoenixTests];
   const plan = houses.flatMap((house) => groups.map((group) => [house, group]));
   plan.push(...listeners.map((name) => [replicas.house(name), replicasTests]));
+  plan.push([new Stop(), stopTests]);
   process.exitCode = (await runAll("node", plan)) ? 1 : 0;
 } finally {
   await street.stop();

@@ -71,7 +71,7 @@ async fn addresses_of_both_families_come_and_go() {
     dns.addresses(NAME, 0, &[three, two]);
     let proxy = Proxy::start(&config(&words(&dns, port, ", removal_grace = \"1s\""), "")).await;
     proxy.wait_metric(&backends("named"), 2.0).await;
-    let [mut first, mut second] = one_each(&proxy, ["two", "three"]).await;
+    let [first, mut second] = one_each(&proxy, ["two", "three"]).await;
 
     dns.addresses(NAME, 0, &[two, three, six]);
     proxy.wait_metric(&backends("named"), 3.0).await;
@@ -87,7 +87,7 @@ async fn addresses_of_both_families_come_and_go() {
     assert_eq!(proxy.metric(&answers("changed")).await, 2.0);
 
     dns.addresses(NAME, 0, &[three, six]);
-    assert_eq!(within("the end", first.try_receive()).await, None);
+    first.parts(1012).await;
     proxy.wait_metric(REMOVED, 1.0).await;
     proxy.wait_metric(&backends("leaving"), 0.0).await;
     for socket in [&mut second, &mut third] {

@@ -4,7 +4,7 @@ use rustix::process::Signal;
 use tokio::io::AsyncReadExt;
 
 use super::{OK, connect, faults};
-use crate::kit::{Backend, Http2, Message, Pki, Proxy, plain, secure, within};
+use crate::kit::{AT_ONCE, Backend, Http2, Message, Pki, Proxy, plain, secure, within};
 
 /// A proxy with these limits.
 async fn limited(backend: &Backend, limits: &str) -> (Proxy, Pki) {
@@ -72,12 +72,11 @@ async fn who_does_not_answer_a_ping_is_cut() {
 }
 
 #[tokio::test]
-async fn at_the_drain_tunnels_go_on_and_no_new_streams_come() {
+async fn at_the_drain_tunnels_are_asked_to_go_and_no_new_streams_come() {
     let (backend, mut calls) = Backend::by_hand().await;
-    let drain = "[server]\ndrain = { delay = \"0s\" }\n";
     let pki = Pki::new();
     let certificate = pki.issue(&["chat.example.com"]);
-    let config = drain.to_string() + &plain(&[backend.address]) + &secure(&[&certificate]);
+    let config = AT_ONCE.to_string() + &plain(&[backend.address]) + &secure(&[&certificate]);
     let mut proxy = Proxy::start(&(config + "extended_connect = true\n")).await;
     let mut client = connect(&proxy, &pki).await;
     let ((mut ours, _), mut theirs) =
@@ -94,6 +93,7 @@ async fn at_the_drain_tunnels_go_on_and_no_new_streams_come() {
         }
     });
     assert_eq!(refused.await.reason(), Some(h2::Reason::NO_ERROR));
+    assert_eq!(ours.receive().await, Message::close(1001, ""));
     ours.send(&Message::text("still here")).await;
     assert_eq!(theirs.receive_text().await, "still here");
     drop(ours);

@@ -34,6 +34,11 @@ pub use websocket::{Message, WebSocket};
 /// Far longer than anything takes that works; only a failing test waits so long.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
+/// Begins a file by which tunnels that are to go are asked at once.
+pub const AT_ONCE: &str = "[server]\ndrain = { delay = \"0s\", window = \"0s\" }\n";
+/// Begins a file by which they are asked in some days.
+pub const SOME_DAY: &str = "[server]\ndrain = { delay = \"0s\", window = \"7d\", deadline = \"7d\" }\n";
+
 /// Waits for `work`, and fails the test at the deadline.
 #[track_caller]
 pub fn within<T>(what: &str, work: impl Future<Output = T>) -> impl Future<Output = T> {

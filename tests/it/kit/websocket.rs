@@ -136,6 +136,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         async move { received.await.expect("a frame, not the end") }
     }
 
+    /// Is asked to go, with this code, and goes.
+    pub async fn parts(mut self, code: u16) {
+        assert_eq!(self.receive().await, Message::close(code, ""));
+        self.send(&Message::close(code, "")).await;
+        assert_eq!(within("the end", self.try_receive()).await, None);
+    }
+
     /// Receives a text.
     pub async fn receive_text(&mut self) -> String {
         let message = self.receive().await;

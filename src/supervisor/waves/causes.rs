@@ -1,0 +1,151 @@
+//! Which tunnels are to go, and why.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::config::State;
+use crate::tunnel::goodbye::{Goodbye, Why};
+use crate::tunnel::sessions::Session;
+use crate::upstream::backend::{Backend, Health};
+
+/// A handshake that began on a route which was removed meanwhile has become a tunnel by then, or nothing.
+const ROUTE_REMEMBERED: Duration = Duration::from_secs(60);
+
+/// Why tunnels are to go, and what they are told.
+pub struct Cause {
+    /// The same for all.
+    pub goodbye: Goodbye,
+    begun: Instant,
+    window: Duration,
+    told_log: AtomicBool,
+}
+
+/// All of them. As many as there are backends that something is open of, and routes removed of late.
+#[derive(Default)]
+pub struct Causes {
+    all: Option<Arc<Cause>>,
+    /// By the address of the backend's label, which is kept: the same words may be a backend of another pool.
+    backends: HashMap<usize, OfBackend>,
+    routes: HashMap<Box<str>, Arc<Cause>>,
+}
+
+struct OfBackend {
+    backend: Weak<Backend>,
+    _label: Arc<str>,
+    cause: Arc<Cause>,
+}
+
+impl Cause {
+    /// It begins now, and its tunnels go within `window`.
+    pub fn new(goodbye: Goodbye, window: Duration) -> Cause {
+        Cause { goodbye, begun: Instant::now(), window, told_log: AtomicBool::new(false) }
+    }
+
+    /// What is left of the window.
+    pub fn window_left(&self) -> Duration {
+        self.window.saturating_sub(self.begun.elapsed())
+    }
+
+    /// Says once how many there are.
+    pub fn tell_log(&self, tunnels: usize) {
+        if !self.told_log.swap(true, Relaxed) {
+            let (reason, code) = (self.goodbye.why().ending().label(), self.goodbye.code());
+            let window_ms = u64::try_from(self.window.as_millis()).unwrap_or(u64::MAX);
+            tracing::info!(reason, code, tunnels, window_ms, "tunnels are asked to go");
+        }
+    }
+
+    fn is_young(&self) -> bool {
+        self.begun.elapsed() < ROUTE_REMEMBERED
+    }
+}
+
+impl OfBackend {
+    fn holds(&self) -> bool {
+        self.backend.upgrade().is_some_and(|backend| match self.cause.goodbye.why() {
+            Why::BackendDraining => backend.standing.state() == State::Draining,
+            Why::BackendDown => backend.health() == Health::Down,
+            Why::BackendRemoved => backend.is_leaving(),
+            _ => true,
+        })
+    }
+}
+
+impl Causes {
+    /// All tunnels, for good. Whether that is new.
+    pub fn add_all(&mut self, cause: Cause) -> bool {
+        let is_new = self.all.is_none();
+        self.all.get_or_insert_with(|| Arc::new(cause));
+        is_new
+    }
+
+    /// The tunnels of a backend, unless there is a cause already that holds of it. Whether that is new.
+    pub fn add_backend(&mut self, backend: &Arc<Backend>, cause: Cause) -> bool {
+        let key = key(&backend.label);
+        if self.backends.get(&key).is_some_and(OfBackend::holds) {
+            return false;
+        }
+        let of = OfBackend {
+            backend: Arc::downgrade(backend),
+            _label: backend.label.clone(),
+            cause: Arc::new(cause),
+        };
+        self.backends.insert(key, of);
+        true
+    }
+
+    /// They may stay.
+    pub fn remove_backend(&mut self, backend: &Backend, why: Why) {
+        let key = key(&backend.label);
+        if self.backends.get(&key).is_some_and(|of| of.cause.goodbye.why() == why) {
+            self.backends.remove(&key);
+        }
+    }
+
+    /// The tunnels of a route. Whether that is new.
+    pub fn add_route(&mut self, route: &str, cause: Cause) -> bool {
+        let is_new = !self.routes.contains_key(route);
+        self.routes.entry(route.into()).or_insert_with(|| Arc::new(cause));
+        is_new
+    }
+
+    /// Those of other routes may stay.
+    pub fn retain_routes(&mut self, is_gone: impl Fn(&str) -> bool) {
+        self.routes.retain(|route, _| is_gone(route));
+    }
+
+    /// Why a tunnel is to go, if it is.
+    pub fn of(&self, session: &Session) -> Option<&Arc<Cause>> {
+        let of_backend = || {
+            let of = self.backends.get(&key(&session.backend))?;
+            of.holds().then_some(&of.cause)
+        };
+        let of_route = || self.routes.get(&*session.terms.route);
+        self.all.as_ref().or_else(of_backend).or_else(of_route)
+    }
+
+    /// Whether all are to go.
+    pub fn is_stopping(&self) -> bool {
+        self.all.is_some()
+    }
+
+    /// Whether there may be tunnels that are to go.
+    pub fn is_expecting(&self) -> bool {
+        let carries = |of: &OfBackend| of.backend.upgrade().is_some_and(|backend| backend.load() > 0);
+        self.all.is_some() || !self.routes.is_empty() || self.backends.values().any(carries)
+    }
+
+    /// Forgets those that do not hold any more. `has_left` tells of which routes there are still tunnels.
+    pub fn tidy(&mut self, has_left: impl Fn(&Arc<Cause>) -> bool) {
+        self.backends.retain(|_, of| of.holds());
+        self.routes.retain(|_, cause| cause.is_young() || has_left(cause));
+    }
+}
+
+fn key(label: &Arc<str>) -> usize {
+    Arc::as_ptr(label).cast::<u8>().addr()
+}

@@ -1,0 +1,104 @@
+//! One look through the live table: who is to go, and has no slot yet.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::causes::{Cause, Causes};
+use super::line::{Line, Unit};
+use crate::telemetry::access::Id;
+use crate::tunnel::carriers::Carriers;
+use crate::tunnel::goodbye::Why;
+use crate::tunnel::sessions::Session;
+
+/// What it has found.
+#[derive(Default)]
+pub struct Look {
+    /// By the address of the cause.
+    causes: HashMap<usize, OfCause>,
+    /// Those that have a slot, or had.
+    known: Vec<Id>,
+    /// HTTP/2 connections that carry any.
+    carriers: HashSet<u32>,
+}
+
+struct OfCause {
+    cause: Arc<Cause>,
+    left: usize,
+    /// Those that had no slot, and since when they are idle.
+    new: Vec<(Instant, Unit)>,
+    /// The same, of those that go together with all of their connection.
+    together: HashMap<u32, (Instant, Vec<Id>)>,
+}
+
+impl Look {
+    /// A tunnel is open.
+    pub fn note(&mut self, session: &Arc<Session>, causes: &Causes, line: &Line) {
+        let Some(cause) = causes.of(session) else { return };
+        let of = || OfCause { cause: cause.clone(), left: 0, new: Vec::new(), together: HashMap::new() };
+        let of = self.causes.entry(address(cause)).or_insert_with(of);
+        of.left += 1;
+        // Who stops lets go of the connection; who loses a backend may have others on it.
+        let carrier =
+            Some(session.carrier).filter(|carrier| *carrier != 0 && cause.goodbye.why() == Why::Drain);
+        self.carriers.extend(carrier);
+        if line.knows(session.id) {
+            self.known.push(session.id);
+            return;
+        }
+        if session.goodbye().is_some() {
+            return;
+        }
+        let Some(carrier) = carrier else {
+            of.new.push((session.active(), Unit::Tunnel(session.id)));
+            return;
+        };
+        let (active, tunnels) = of.together.entry(carrier).or_insert((session.active(), Vec::new()));
+        *active = session.active().max(*active);
+        tunnels.push(session.id);
+    }
+
+    /// Gives those a slot that had none.
+    pub fn line_up(&mut self, line: &mut Line) {
+        line.keep(std::mem::take(&mut self.known));
+        for of in self.causes.values_mut() {
+            for (carrier, (active, tunnels)) in of.together.drain() {
+                of.new.extend(line.gather(carrier, tunnels).then_some((active, Unit::Connection(carrier))));
+            }
+            if !of.new.is_empty() {
+                of.cause.tell_log(of.left);
+                line.add(std::mem::take(&mut of.new), of.cause.window_left());
+            }
+        }
+    }
+
+    /// HTTP/2 connections that carry no tunnel need not wait.
+    pub fn send_away_idle(&self, carriers: &Carriers, line: &mut Line) {
+        let open = carriers.numbers();
+        for number in open.iter().filter(|number| !self.carriers.contains(number)) {
+            if line.tell(*number) {
+                carriers.ask_to_go(*number);
+            }
+        }
+        line.keep_told(&open);
+    }
+
+    /// Whether a cause has tunnels left.
+    pub fn has_left(&self, cause: &Arc<Cause>) -> bool {
+        self.causes.contains_key(&address(cause))
+    }
+
+    /// How many are left, by reason.
+    pub fn left(&self) -> BTreeMap<&'static str, usize> {
+        let mut left = BTreeMap::new();
+        for of in self.causes.values() {
+            *left.entry(of.cause.goodbye.why().ending().label()).or_default() += of.left;
+        }
+        left
+    }
+}
+
+fn address(cause: &Arc<Cause>) -> usize {
+    Arc::as_ptr(cause).addr()
+}
