@@ -123,6 +123,9 @@
 //! been asked yet. Who goes when is a function of the number of tunnels, a seed, the window and the rate ([`proto::waves`]);
 //! of a tunnel that waits an id and a time are kept. What going is, is in [`tunnel::goodbye`].
 //!
+//! Where a pool asks for it, `supervisor::rebalance` picks tunnels of backends that carry too much when another has come
+//! ([`proto::rebalance`]), and they go in the same way.
+//!
 //! When the process stops an HTTP/2 connection goes as a whole: its tunnels have one slot, and GOAWAY follows; one without
 //! tunnels gets it at once. Tunnels know their connection by a number ([`tunnel::carriers`]). A tunnel that is asked for behind
 //! GOAWAY is refused (REFUSED_STREAM), a plain request that crosses it is still answered.
@@ -261,6 +264,7 @@
 //! | silence in a tunnel, or in an answer's body | the route's `idle_timeout` | it is ended |
 //! | bytes kept by a tunnel | 60 KiB a direction, and longhaul's own frames | nothing more is read |
 //! | tunnels that are asked to go a second, over all causes | `drain.rate`, if there is one | the others wait |
+//! | tunnels that a pool's rebalancing asks to go a second | `rebalance.per_second` | the others wait |
 //! | a stop, from the closing of the listeners on | `drain.deadline` | what is left is cut |
 //! | a step of a tunnel's parting: to the end of a frame, to each side's Close | the route's `close_timeout` | it is cut |
 //! | encrypted bytes inside TLS | 64 KiB a connection | nothing more is read |

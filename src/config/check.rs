@@ -16,6 +16,7 @@ mod health;
 mod listeners;
 mod pings;
 pub(super) mod pools;
+mod rebalance;
 mod retry;
 mod rewriting;
 mod routes;

@@ -167,6 +167,12 @@ pub const HEALTH_RISE: u32 = 2;
 pub const HEALTH_FALL: u32 = 3;
 /// `pools.NAME.health.on_down`: who is told by a probe that fails may be told wrongly.
 pub const ON_DOWN: OnDown = OnDown::Keep;
+/// `pools.NAME.rebalance.per_second`: applications that open a session for each client stand it.
+pub const REBALANCE_PER_SECOND: u32 = 10;
+/// `pools.NAME.rebalance.band`: a fifth more than others is no harm.
+pub const REBALANCE_BAND: u32 = 20;
+/// `pools.NAME.rebalance.calm`: a backend that is restarted again and again is not there for so long.
+pub const REBALANCE_CALM: Duration = Duration::from_secs(30);
 /// `pools.NAME.on_draining`: whoever drains a backend is about to stop it.
 pub const ON_DRAINING: OnDraining = OnDraining::Close;
 /// `pools.NAME.ejection`, all three counts: more than bad luck.

@@ -13,6 +13,7 @@ mod frames;
 mod handshake_rate;
 mod health;
 mod pings;
+mod rebalance;
 mod retry;
 
 use std::net::SocketAddr;
@@ -32,6 +33,7 @@ pub use self::frames::{ByteRateWords, FrameLimitsWords, FrameRateWords, FramesWo
 pub use self::handshake_rate::HandshakeRateWords;
 pub use self::health::{HealthWords, ProbeKind, ProbeMethod};
 pub use self::pings::PingsWords;
+pub use self::rebalance::RebalanceWords;
 pub use self::retry::RetryWords;
 use super::reader::{Found, Reader, Word, words};
 use super::shape::Shape;
@@ -332,6 +334,8 @@ words! {
         optional discovery: DiscoveryWords,
         /// Tunnels and handshakes at once to each backend without a number of its own, 1 to 100,000,000; absent: any.
         optional max_tunnels: Number<1, 100_000_000>,
+        /// How tunnels are evened out when a backend has come, or come back; absent: not at all.
+        optional rebalance: RebalanceWords,
         /// Live tunnels of a backend whose state is draining: `"close"` asks them to go, or `"keep"`; default close.
         optional on_draining: OnDraining,
         /// How clients wait while all backends carry their `max_tunnels`; absent: as its keys' defaults say.

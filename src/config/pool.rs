@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{At, Balance, Discovery, Ejection, HandshakeRate, Health, OnDraining, PoolTls, Retry, Sticky};
+use super::{
+    At, Balance, Discovery, Ejection, HandshakeRate, Health, OnDraining, PoolTls, Rebalance, Retry, Sticky,
+};
 use crate::proto::proxy_header;
 
 /// `[pools.NAME]`: backends, and how to choose.
@@ -37,6 +39,8 @@ pub struct Pool {
     pub retry: Option<Retry>,
     /// Tunnels and WebSocket handshakes at once to each backend without a number of its own, from 1; `None` is any number.
     pub max_tunnels: Option<usize>,
+    /// How tunnels are evened out when a backend has come; `None` leaves it to clients that come and go.
+    pub rebalance: Option<Rebalance>,
     /// What becomes of the tunnels of a backend whose state is [`State::Draining`].
     pub on_draining: OnDraining,
     /// How clients wait while all backends carry their `max_tunnels`.

@@ -219,6 +219,7 @@ mod tests {
                 defaults(&pool["properties"]["discovery"]),
                 ", ",
             ),
+            (" }\nrebalance = { ", defaults(&pool["properties"]["rebalance"]), ", "),
         ];
         let drain = defaults(&at("server")["properties"]["drain"]).join(", ");
         let config = |write: bool| {

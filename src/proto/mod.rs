@@ -41,6 +41,7 @@ pub mod prefix;
 pub mod proxy_header;
 pub mod query;
 pub mod rate;
+pub mod rebalance;
 pub mod scan;
 pub mod waves;
 pub mod weave;

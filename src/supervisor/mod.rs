@@ -10,6 +10,7 @@ mod leaving;
 mod limits;
 mod listeners;
 mod probes;
+mod rebalance;
 mod reload;
 pub mod signals;
 mod sources;
@@ -213,6 +214,7 @@ impl Supervisor {
     /// over `drain.window`, what is left at `drain.deadline` is cut. A second signal cuts at once.
     pub async fn run(mut self, signals: &mut Signals) -> Stopped {
         let waves = tokio::spawn(self.waves.clone().run());
+        let rebalance = tokio::spawn(rebalance::run(self.plane.clone(), self.waves.clone()));
         loop {
             let order = tokio::select! {
                 biased;
@@ -243,6 +245,7 @@ impl Supervisor {
                 () = self.carry_out(order) => {}
             }
         }
+        rebalance.abort();
         self.stop(&mut signals.stop, waves).await
     }
 

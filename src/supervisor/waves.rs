@@ -37,8 +37,14 @@ const AT_ONCE_MAX: u64 = 256;
 /// What a client is told whose next connection leads elsewhere: restart (the registry of RFC 6455 11.7).
 const ELSEWHERE: u16 = 1012;
 /// Why waves run.
-pub const REASONS: [Why; 5] =
-    [Why::Drain, Why::BackendDraining, Why::BackendRemoved, Why::BackendDown, Why::RouteRemoved];
+pub const REASONS: [Why; 6] = [
+    Why::Drain,
+    Why::BackendDraining,
+    Why::BackendRemoved,
+    Why::BackendDown,
+    Why::RouteRemoved,
+    Why::Rebalance,
+];
 
 /// All waves.
 #[derive(Clone)]
@@ -91,6 +97,11 @@ impl Waves {
     /// Asks the tunnels of a route to go.
     pub fn part_route(&self, route: &str) {
         self.begin(Why::RouteRemoved, |state, cause| state.causes.add_route(route, cause));
+    }
+
+    /// Asks these tunnels to go within `window`, for the sake of other backends.
+    pub fn part_some(&self, tunnels: Vec<Id>, window: Duration) {
+        self.begin(Why::Rebalance, |state, cause| state.causes.add_some(tunnels, cause.within(window)));
     }
 
     /// Brings the waves of backends that drain and of routes in line with a snapshot.
@@ -155,7 +166,7 @@ impl Waves {
         if state.causes.is_stopping() {
             look.send_away_idle(&self.0.carriers, line);
         }
-        state.causes.tidy(|cause| look.has_left(cause));
+        state.causes.tidy(|cause| look.has_left(cause), |id| look.has_seen(id));
         state.left = look.left();
         let goes_on = !state.left.is_empty() || state.causes.is_expecting();
         goes_on.then(|| Instant::now() + LOOK)

@@ -153,6 +153,8 @@ families! {
         "Directions of tunnels that broke the rules of WebSocket frames, and are not read since.";
     DRAIN_TUNNELS = Kind::Gauge, "longhaul_drain_tunnels" ["reason"]
         "Tunnels that are open and are asked to go, in a while or already, by the reason that their ends will have.";
+    REBALANCED = Kind::Counter, "longhaul_rebalanced_tunnels_total" ["pool", "result"]
+        "Tunnels that were asked to go so that other backends get their share, or, in a dry run, that would be.";
 
     BACKEND_UP = Kind::Gauge, "longhaul_backend_up" ["pool", "backend"]
         "1 when the backend's health checks pass or it has none, 0 when they fail, have not finished, or it is disabled.";
@@ -531,6 +533,18 @@ impl Metrics {
     /// What one told is not a deadline.
     pub fn deadline_refused(&self, route: &str) {
         self.registry.count(&DEADLINES_REFUSED, &[route]);
+    }
+
+    /// The tunnels of a pool may be asked to go for other backends.
+    pub fn may_rebalance(&self, pool: &str) {
+        for result in ["asked", "would_be_asked"] {
+            self.registry.declare(&REBALANCED, &[pool, result]);
+        }
+    }
+
+    /// So many tunnels of a pool are asked to go for other backends, or would be.
+    pub fn rebalanced(&self, pool: &str, dry_run: bool, tunnels: u64) {
+        self.registry.add(&REBALANCED, &[pool, if dry_run { "would_be_asked" } else { "asked" }], tunnels);
     }
 
     /// A backend was ejected.

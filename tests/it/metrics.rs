@@ -40,6 +40,7 @@ async fn every_family_of_the_table_appears_as_declared() {
          handshake_rate = {{ per_second = 9 }}\ndeadline_header = \"X-Expires\"\n\
          frames.to_client = {{ messages = {{ per_second = 9 }} }}\n[pools.dead]\n\
          backends = [\"127.0.0.1:1\", \"127.0.0.1:2\"]\nejection = {{ connect_failures = 1 }}\nmax_tunnels = 1\n\
+         rebalance = {{}}\n\
          [pools.listed]\ndiscovery = {{ kind = \"file\", path = {:?} }}\n",
         plain(&[backend.address]),
         pki.issue(&["example.com"]).entry(),

@@ -3,6 +3,7 @@
 mod http2;
 mod many;
 mod orders;
+mod rebalance;
 mod stop;
 
 use std::net::SocketAddr;

@@ -9,6 +9,7 @@ use super::ejection::ejection;
 use super::futile::{Asked, warn_of_futile};
 use super::handshake_rate::handshake_rate;
 use super::health::health;
+use super::rebalance::rebalance;
 use super::retry::retry;
 use super::{Unique, all, free_name, pem, unix_path};
 use crate::config::discovery::{Discovery, Source};
@@ -65,6 +66,8 @@ fn pool(name: At<String>, words: PoolWords, reader: &mut Reader) -> Option<Pool>
     let handshake_rate = handshake_rate(words.handshake_rate);
     let balance = balance(words.balance, words.slow_start, reader);
     let sticky = sticky(words.sticky, reader);
+    let rebalance =
+        rebalance(words.rebalance, balance.as_ref(), sticky.as_ref().is_some_and(Option::is_some), reader);
     let proxy_protocol = words.proxy_protocol.optional();
     let keepalive = keepalive(words.keepalive, matches!(proxy_protocol, Some(Some(_))), reader);
     let tls = match words.tls.optional() {
@@ -111,6 +114,7 @@ fn pool(name: At<String>, words: PoolWords, reader: &mut Reader) -> Option<Pool>
         proxy_protocol: proxy_protocol?.map(|version| version.value),
         keepalive: keepalive?,
         max_tunnels: max_tunnels?,
+        rebalance: rebalance?,
         on_draining: words.on_draining.or(defaults::ON_DRAINING)?,
         queue: queue?,
         handshake_rate: handshake_rate?,

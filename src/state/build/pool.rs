@@ -72,6 +72,9 @@ pub fn assemble(
     registry: &Registry,
     metrics: &Metrics,
 ) -> Result<Arc<Pool>, Unspecified> {
+    if words.rebalance.is_some() {
+        metrics.may_rebalance(&name);
+    }
     // Without probes nothing would ever find an unknown backend to be up.
     let initial = if words.health.is_some() { Health::Unknown } else { Health::Up };
     let member = |backend: &config::Backend| Member {

@@ -8,12 +8,16 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::State;
+use crate::telemetry::access::Id;
 use crate::tunnel::goodbye::{Goodbye, Why};
 use crate::tunnel::sessions::Session;
 use crate::upstream::backend::{Backend, Health};
 
 /// A handshake that began on a route which was removed meanwhile has become a tunnel by then, or nothing.
 const ROUTE_REMEMBERED: Duration = Duration::from_secs(60);
+
+/// Who was chosen is looked for for so long, before it is taken to have ended.
+const GATHERED: Duration = Duration::from_secs(5);
 
 /// Why tunnels are to go, and what they are told.
 pub struct Cause {
@@ -31,6 +35,8 @@ pub struct Causes {
     /// By the address of the backend's label, which is kept: the same words may be a backend of another pool.
     backends: HashMap<usize, OfBackend>,
     routes: HashMap<Box<str>, Arc<Cause>>,
+    /// Tunnels that were chosen.
+    some: HashMap<Id, Arc<Cause>>,
 }
 
 struct OfBackend {
@@ -43,6 +49,11 @@ impl Cause {
     /// It begins now, and its tunnels go within `window`.
     pub fn new(goodbye: Goodbye, window: Duration) -> Cause {
         Cause { goodbye, begun: Instant::now(), window, told_log: AtomicBool::new(false) }
+    }
+
+    /// The same in another window, of which the log need not hear.
+    pub fn within(self, window: Duration) -> Cause {
+        Cause { window, told_log: AtomicBool::new(true), ..self }
     }
 
     /// What is left of the window.
@@ -113,6 +124,13 @@ impl Causes {
         is_new
     }
 
+    /// Single tunnels. Whether there are any.
+    pub fn add_some(&mut self, tunnels: Vec<Id>, cause: Cause) -> bool {
+        let cause = Arc::new(cause);
+        self.some.extend(tunnels.into_iter().map(|id| (id, cause.clone())));
+        !self.some.is_empty()
+    }
+
     /// Those of other routes may stay.
     pub fn retain_routes(&mut self, is_gone: impl Fn(&str) -> bool) {
         self.routes.retain(|route, _| is_gone(route));
@@ -125,7 +143,8 @@ impl Causes {
             of.holds().then_some(&of.cause)
         };
         let of_route = || self.routes.get(&*session.terms.route);
-        self.all.as_ref().or_else(of_backend).or_else(of_route)
+        let alone = || self.some.get(&session.id);
+        self.all.as_ref().or_else(of_backend).or_else(of_route).or_else(alone)
     }
 
     /// Whether all are to go.
@@ -136,11 +155,16 @@ impl Causes {
     /// Whether there may be tunnels that are to go.
     pub fn is_expecting(&self) -> bool {
         let carries = |of: &OfBackend| of.backend.upgrade().is_some_and(|backend| backend.load() > 0);
-        self.all.is_some() || !self.routes.is_empty() || self.backends.values().any(carries)
+        self.all.is_some()
+            || !self.routes.is_empty()
+            || !self.some.is_empty()
+            || self.backends.values().any(carries)
     }
 
-    /// Forgets those that do not hold any more. `has_left` tells of which routes there are still tunnels.
-    pub fn tidy(&mut self, has_left: impl Fn(&Arc<Cause>) -> bool) {
+    /// Forgets those that do not hold any more. `has_left` tells of which routes there are still tunnels, `has_seen` which of
+    /// those that were chosen are still open.
+    pub fn tidy(&mut self, has_left: impl Fn(&Arc<Cause>) -> bool, has_seen: impl Fn(Id) -> bool) {
+        self.some.retain(|id, cause| has_seen(*id) || cause.begun.elapsed() < GATHERED);
         self.backends.retain(|_, of| of.holds());
         self.routes.retain(|_, cause| cause.is_young() || has_left(cause));
     }

@@ -21,6 +21,8 @@ pub struct Look {
     known: Vec<Id>,
     /// HTTP/2 connections that carry any.
     carriers: HashSet<u32>,
+    /// Those that were chosen one by one.
+    seen: HashSet<Id>,
 }
 
 struct OfCause {
@@ -39,6 +41,9 @@ impl Look {
         let of = || OfCause { cause: cause.clone(), left: 0, new: Vec::new(), together: HashMap::new() };
         let of = self.causes.entry(address(cause)).or_insert_with(of);
         of.left += 1;
+        if cause.goodbye.why() == Why::Rebalance {
+            self.seen.insert(session.id);
+        }
         // Who stops lets go of the connection; who loses a backend may have others on it.
         let carrier =
             Some(session.carrier).filter(|carrier| *carrier != 0 && cause.goodbye.why() == Why::Drain);
@@ -87,6 +92,11 @@ impl Look {
     /// Whether a cause has tunnels left.
     pub fn has_left(&self, cause: &Arc<Cause>) -> bool {
         self.causes.contains_key(&address(cause))
+    }
+
+    /// Whether a tunnel that was chosen is open.
+    pub fn has_seen(&self, id: Id) -> bool {
+        self.seen.contains(&id)
     }
 
     /// How many are left, by reason.

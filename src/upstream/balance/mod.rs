@@ -8,7 +8,7 @@ mod maglev;
 mod power_of_two;
 mod round_robin;
 mod share;
-mod slow_start;
+pub mod slow_start;
 
 use std::time::Duration;
 
