@@ -7,6 +7,7 @@ mod backend_tls;
 mod balance;
 mod check;
 mod cli;
+mod dashboard;
 mod demo;
 mod discovery;
 mod endings;

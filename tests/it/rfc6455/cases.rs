@@ -35,7 +35,7 @@ fn bytes(count: usize) -> Vec<u8> {
 }
 
 impl Raw {
-    fn as_form(self, form: Form) -> Raw {
+    fn in_form(self, form: Form) -> Raw {
         Raw { form, ..self }
     }
 
@@ -117,7 +117,7 @@ fn base_framing() -> Vec<Case> {
         );
     }
     for (count, form) in [(125, Form::Two), (0, Form::Two), (0xffff, Form::Eight), (125, Form::Eight)] {
-        let frames = vec![raw(0x82, bytes(count)).as_form(form), raw(0x81, "after")];
+        let frames = vec![raw(0x82, bytes(count)).in_form(form), raw(0x81, "after")];
         let case = Case::of(format!("5.2: {count} bytes in the form {form:?}"), frames, 0);
         cases.push(case.breaking("a length is not in its shortest form"));
     }
