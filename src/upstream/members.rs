@@ -186,23 +186,33 @@ impl Members {
     }
 
     /// `SEATED`: only those with a free seat; `is_full` tells whether others stood in the way.
+    #[inline]
     fn find<const SEATED: bool>(&self, wish: Wish, tried: &Tried, is_full: &Cell<bool>) -> Option<usize> {
-        loop {
-            let found = self.choose::<SEATED>(wish, tried, is_full);
-            match found {
-                Some(place) if !self.is_unreached(place) => return found,
-                // Another one was faster to try it, so it is not the next any more.
-                Some(place) if !self.may_try(place) => is_full.set(false),
-                Some(_) => return found,
-                None => return self.last_resort::<SEATED>(wish, tried, is_full),
-            }
+        match self.choose::<SEATED>(wish, tried, is_full) {
+            Some(place) if !self.is_unreached(place) => Some(place),
+            doubtful => self.doubt::<SEATED>(doubtful, wish, tried, is_full),
         }
     }
 
-    /// Whether this request is the one that tries who was out of reach.
+    /// Who was out of reach is for one request, and who else may not be chosen for those who find nobody.
     #[cold]
-    fn may_try(&self, place: usize) -> bool {
-        self.all.get(place).is_some_and(|member| member.backend.may_be_tried())
+    fn doubt<const SEATED: bool>(
+        &self,
+        mut found: Option<usize>,
+        wish: Wish,
+        tried: &Tried,
+        is_full: &Cell<bool>,
+    ) -> Option<usize> {
+        while let Some(place) = found {
+            let backend = &self.all.get(place)?.backend;
+            if !backend.standing.is_unreached() || backend.may_be_tried() {
+                return found;
+            }
+            // Another one was faster to try it, so it is not the next any more.
+            is_full.set(false);
+            found = self.choose::<SEATED>(wish, tried, is_full);
+        }
+        self.last_resort::<SEATED>(wish, tried, is_full)
     }
 
     fn is_unreached(&self, place: usize) -> bool {

@@ -93,7 +93,8 @@ async fn the_way_to_choose_changes_with_the_next_handshake() {
             sorted.sort_unstable();
             names = sorted.into_iter().collect();
         }
-        assert_eq!(names, order);
+        // Turns begin anywhere.
+        assert!(order.repeat(2).contains(&names), "{names} for {order}");
     }
     for tunnel in &mut tunnels {
         tunnel.round_trip("still here").await;
