@@ -17,7 +17,7 @@ use crate::proxy::Plane;
 use crate::telemetry::access::Id;
 use crate::tunnel::sessions::Sessions;
 use crate::upstream::backend::{Backend, Health};
-use crate::upstream::balance::slow_start::Shares;
+use crate::upstream::balance::slow_start::{FULL, Shares};
 use crate::upstream::members;
 use crate::upstream::pool::Pool;
 
@@ -123,7 +123,7 @@ impl Watched {
         let most = self.running.map_or(whole, |most| most.max(whole));
         let gives = surplus(&shown, most - whole, words.band, self.running.is_some());
         let gives = if words.dry_run { gives } else { portion(gives, words.per_second.into()) };
-        let is_growing = ready.iter().any(|member| member.backend.standing.is_risen());
+        let is_growing = ready.iter().any(|member| shares.of(&member.backend) < FULL);
         let is_done = gives.iter().all(|gives| *gives == 0);
         self.running = (!is_done || self.running.is_some() && is_growing).then_some(most);
         self.is_due = if words.dry_run { is_done && is_growing } else { !is_done || is_growing };

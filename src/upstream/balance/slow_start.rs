@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::upstream::backend::Backend;
 
 /// A share that has not to grow.
-const FULL: u64 = 1_000;
+pub const FULL: u64 = 1_000;
 /// What a share begins with.
 const FIRST: u64 = FULL / 10;
 
