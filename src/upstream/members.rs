@@ -155,7 +155,7 @@ impl Members {
     /// A lease on the backend that should carry the next request, other than those that were `tried`, to which it is
     /// added. `None` when none is left, and after [`TRIES_MAX`].
     pub fn pick(&self, wish: Wish, tried: &mut Tried) -> Option<Lease> {
-        let place = self.find::<false>(wish, tried, &Cell::default())?;
+        let place = self.find::<false>(&wish, tried, &Cell::default())?;
         let member = self.all.get(place)?;
         tried.add(place)?;
         Some(Lease::new(member.backend.clone()))
@@ -173,7 +173,7 @@ impl Members {
         }
         loop {
             let is_full = Cell::new(false);
-            let place = self.find::<true>(wish, tried, &is_full).filter(|_| !tried.is_full());
+            let place = self.find::<true>(&wish, tried, &is_full).filter(|_| !tried.is_full());
             let Some(member) = place.and_then(|place| self.all.get(place)) else {
                 return Err(if is_full.get() { Lack::Seats } else { Lack::Backends });
             };
@@ -187,7 +187,7 @@ impl Members {
 
     /// `SEATED`: only those with a free seat; `is_full` tells whether others stood in the way.
     #[inline]
-    fn find<const SEATED: bool>(&self, wish: Wish, tried: &Tried, is_full: &Cell<bool>) -> Option<usize> {
+    fn find<const SEATED: bool>(&self, wish: &Wish, tried: &Tried, is_full: &Cell<bool>) -> Option<usize> {
         match self.choose::<SEATED>(wish, tried, is_full) {
             Some(place) if !self.is_unreached(place) => Some(place),
             doubtful => self.doubt::<SEATED>(doubtful, wish, tried, is_full),
@@ -199,7 +199,7 @@ impl Members {
     fn doubt<const SEATED: bool>(
         &self,
         mut found: Option<usize>,
-        wish: Wish,
+        wish: &Wish,
         tried: &Tried,
         is_full: &Cell<bool>,
     ) -> Option<usize> {
@@ -219,7 +219,7 @@ impl Members {
         self.all.get(place).is_some_and(|member| member.backend.standing.is_unreached())
     }
 
-    fn choose<const SEATED: bool>(&self, wish: Wish, tried: &Tried, is_full: &Cell<bool>) -> Option<usize> {
+    fn choose<const SEATED: bool>(&self, wish: &Wish, tried: &Tried, is_full: &Cell<bool>) -> Option<usize> {
         let is_first = tried.is_empty();
         if let Some(named) = wish.cookie.member
             && !tried.contains(named)
@@ -235,7 +235,7 @@ impl Members {
     }
 
     #[cold]
-    fn others<const SEATED: bool>(&self, wish: Wish, tried: &Tried, is_full: &Cell<bool>) -> Option<usize> {
+    fn others<const SEATED: bool>(&self, wish: &Wish, tried: &Tried, is_full: &Cell<bool>) -> Option<usize> {
         let may_try = tried.is_empty();
         let look = |group, health| {
             let is_ready = |backend: &Backend| backend.is_ready_and(health, may_try);
@@ -248,7 +248,7 @@ impl Members {
     #[cold]
     fn last_resort<const SEATED: bool>(
         &self,
-        wish: Wish,
+        wish: &Wish,
         tried: &Tried,
         is_full: &Cell<bool>,
     ) -> Option<usize> {
@@ -260,7 +260,7 @@ impl Members {
     fn among<const SEATED: bool>(
         &self,
         group: &Group,
-        wish: Wish,
+        wish: &Wish,
         tried: &Tried,
         is_full: &Cell<bool>,
         is_first: bool,
