@@ -33,6 +33,8 @@ struct Watched {
     is_due: bool,
     /// While it runs: the tunnels that the pool had at most.
     running: Option<u64>,
+    /// Who was named in this run: that one's turn to be asked may still be to come.
+    named: BTreeSet<Id>,
 }
 
 /// What a backend carries.
@@ -87,7 +89,7 @@ fn key(backend: &Backend) -> usize {
 impl Watched {
     fn new(ready: &[&members::Member]) -> Watched {
         let ready = ready.iter().map(|member| key(&member.backend)).collect();
-        Watched { ready, since: Instant::now(), is_due: false, running: None }
+        Watched { ready, since: Instant::now(), is_due: false, running: None, named: BTreeSet::new() }
     }
 
     /// Whether there is something to do, and all has been quiet for long enough to do it.
@@ -98,6 +100,7 @@ impl Watched {
             let has_come = !self.ready.is_empty() && !now.is_subset(&self.ready);
             self.is_due |= has_come || self.running.is_some();
             (self.ready, self.since, self.running) = (now, Instant::now(), None);
+            self.named.clear();
         }
         self.is_due && self.since.elapsed() >= calm
     }
@@ -110,7 +113,7 @@ impl Watched {
         shares: &Shares,
         words: Rebalance,
     ) -> Vec<Id> {
-        let mut carried = carried(sessions, ready);
+        let mut carried = carried(sessions, ready, &self.named);
         let shown: Vec<_> = ready
             .iter()
             .zip(&carried)
@@ -133,12 +136,17 @@ impl Watched {
             let gives = usize::try_from(gives).unwrap_or(usize::MAX);
             goers.extend(carried.tunnels.iter().take(gives).map(|(_, id)| *id));
         }
+        match (self.running, words.dry_run) {
+            (None, _) => self.named.clear(),
+            (Some(_), false) => self.named.extend(&goers),
+            (Some(_), true) => {}
+        }
         goers
     }
 }
 
-/// What each of these carries.
-fn carried(sessions: &Sessions, ready: &[&members::Member]) -> Vec<Carried> {
+/// What each of these carries, but for those that were `named`.
+fn carried(sessions: &Sessions, ready: &[&members::Member], named: &BTreeSet<Id>) -> Vec<Carried> {
     let places: HashMap<_, _> =
         ready.iter().enumerate().map(|(at, member)| (key(&member.backend), at)).collect();
     let mut carried: Vec<Carried> = ready.iter().map(|_| Carried::default()).collect();
@@ -147,6 +155,7 @@ fn carried(sessions: &Sessions, ready: &[&members::Member]) -> Vec<Carried> {
             let place = places.get(&Arc::as_ptr(&session.backend).cast::<u8>().addr());
             if let Some(carried) = place.and_then(|at| carried.get_mut(*at))
                 && session.goodbye().is_none()
+                && !named.contains(&session.id)
             {
                 carried.tunnels.push((session.active(), session.id));
             }
