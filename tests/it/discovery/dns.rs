@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::RData;
 use hickory_proto::rr::RecordType::{A, AAAA};
 use tokio::net::TcpListener;
 
@@ -124,9 +125,17 @@ async fn an_answer_holds_for_its_time_within_the_bounds() {
         dns.addresses(&format!("{name}.test"), ttl, &[backend.address.ip()]);
         text += &pool(name, keys);
     }
+    // An alias and what it leads to: who lives shorter counts.
+    for (name, alias, ttl) in [("alias", 0, 86_400), ("aliased", 86_400, 0), ("lasting", 86_400, 86_400)] {
+        let found = Says::Records(vec![RData::from(backend.address.ip())], ttl);
+        for (kind, says) in [(A, found), (AAAA, NOTHING)] {
+            dns.set(&format!("{name}.test"), kind, Says::Alias("elsewhere.test", alias, Box::new(says)));
+        }
+        text += &pool(name, ", ttl_min = \"20ms\"");
+    }
     let _proxy = Proxy::start(&text).await;
     let begin = tokio::time::Instant::now();
-    for name in ["short.test", "capped.test"] {
+    for name in ["short.test", "capped.test", "alias.test", "aliased.test"] {
         asked(&dns, name, 20).await;
     }
     asked(&dns, "second.test", 3).await;
@@ -134,7 +143,7 @@ async fn an_answer_holds_for_its_time_within_the_bounds() {
         begin.elapsed() >= std::time::Duration::from_secs(2),
         "after two times its time, at the earliest"
     );
-    for name in ["long.test", "least.test"] {
+    for name in ["long.test", "least.test", "lasting.test"] {
         assert_eq!((dns.asked(name, A), dns.asked(name, AAAA)), (1, 1), "{name}");
     }
 }

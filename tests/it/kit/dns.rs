@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use hickory_proto::op::{Message, OpCode, ResponseCode};
-use hickory_proto::rr::rdata::SRV;
+use hickory_proto::rr::rdata::{CNAME, SRV};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
@@ -27,6 +27,8 @@ pub struct Dns {
 pub enum Says {
     /// These records, with this time to live in seconds.
     Records(Vec<RData>, u32),
+    /// That it is an alias of this name, with this time to live, and what is found there.
+    Alias(&'static str, u32, Box<Says>),
     /// No records, and this code.
     Fails(ResponseCode),
     /// Nothing at all.
@@ -151,14 +153,23 @@ fn answer(question: &[u8], zone: &Mutex<Zone>) -> Option<Message> {
     let mut answer = Message::response(asked.metadata.id, OpCode::Query);
     answer.metadata.recursion_desired = asked.metadata.recursion_desired;
     answer.metadata.recursion_available = true;
+    let name = query.name().clone();
+    answer.add_query(query);
+    say(says, name, &mut answer).then_some(answer)
+}
+
+/// Whether it says anything.
+fn say(says: Says, name: Name, answer: &mut Message) -> bool {
     match says {
         Says::Records(records, ttl) => {
-            let record = |data| Record::from_rdata(query.name().clone(), ttl, data);
-            answer.add_answers(records.into_iter().map(record));
+            answer.add_answers(records.into_iter().map(|data| Record::from_rdata(name.clone(), ttl, data)));
+        }
+        Says::Alias(target, ttl, says) => {
+            answer.add_answer(Record::from_rdata(name, ttl, RData::CNAME(CNAME(whole(target)))));
+            return say(*says, whole(target), answer);
         }
         Says::Fails(code) => answer.metadata.response_code = code,
-        Says::Silence => return None,
+        Says::Silence => return false,
     }
-    answer.add_query(query);
-    Some(answer)
+    true
 }
