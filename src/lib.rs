@@ -256,6 +256,7 @@
 //! | a wait before a retry | `retry.back_off_max` | the retry begins, if it can before the deadline of all tries |
 //! | what a probe reads | an answer's head as above, `health.body_bytes_max`; 1 MiB of frames, 64 KiB behind the end | it has failed, or is cut |
 //! | a probe | `health.timeout` | it has failed |
+//! | probes at once, of all pools | 1 in 128 of the descriptors, at least 16 | the others wait for their turn |
 //! | a frame, a message, and how fast they, their bytes and control frames come | the route's `frames` | it waits; or Close 1009, 1008 |
 //! | bytes that are to wait for their turn | 60 KiB a direction | nothing more is read |
 //! | a reader that takes nothing | the route's `write_timeout` | Close 1013, or it is cut |

@@ -16,11 +16,13 @@ pub struct Bounds {
     pub tunnels_max: usize,
     /// Idle connections to backends, over all workers.
     pub idle_max: usize,
+    /// Health checks at once.
+    pub probes_max: usize,
 }
 
 /// Bounds for `descriptors` descriptors, unless the configuration sets them. A connection may need two: its own and its
 /// backend's. Of the connections 1 in 32 stays free of tunnels, so that a client over the limit gets an answer. What is
-/// idle is taken from the reserve: it must not be in the way of what is wanted.
+/// idle is taken from the reserve: it must not be in the way of what is wanted. So are health checks.
 pub fn derive(limits: &config::Limits, descriptors: usize) -> Bounds {
     let reserve = (descriptors / 32).max(RESERVE_MIN);
     let possible = descriptors.saturating_sub(reserve) / 2;
@@ -35,7 +37,7 @@ pub fn derive(limits: &config::Limits, descriptors: usize) -> Bounds {
             "limits.connections_max is more than the descriptor limit allows; raise it (LimitNOFILE, ulimit -n)"
         );
     }
-    Bounds { connections_max, tunnels_max, idle_max: reserve / 2 }
+    Bounds { connections_max, tunnels_max, idle_max: reserve / 2, probes_max: reserve / 4 }
 }
 
 #[cfg(test)]
@@ -62,12 +64,16 @@ mod tests {
             http2_ping_interval: None,
             http2_ping_timeout: Duration::ZERO,
         };
-        let bounds =
-            |connections_max, tunnels_max, idle_max| Bounds { connections_max, tunnels_max, idle_max };
-        assert_eq!(derive(&limits, 20_000), bounds(9_687, 9_385, 312));
-        assert_eq!(derive(&limits, 256), bounds(96, 80, 32));
-        assert_eq!(derive(&limits, 10), bounds(1, 1, 32));
+        let bounds = |connections_max, tunnels_max, idle_max, probes_max| Bounds {
+            connections_max,
+            tunnels_max,
+            idle_max,
+            probes_max,
+        };
+        assert_eq!(derive(&limits, 20_000), bounds(9_687, 9_385, 312, 156));
+        assert_eq!(derive(&limits, 256), bounds(96, 80, 32, 16));
+        assert_eq!(derive(&limits, 10), bounds(1, 1, 32, 16));
         limits.tunnels_max = Some(5);
-        assert_eq!(derive(&limits, 256), bounds(96, 5, 32));
+        assert_eq!(derive(&limits, 256), bounds(96, 5, 32, 16));
     }
 }

@@ -144,7 +144,7 @@ impl Supervisor {
         let sessions = Arc::new(Sessions::default());
         let carriers = Arc::new(Carriers::default());
         let waves = Waves::new(sessions.clone(), carriers.clone(), config.server.drain.clone());
-        let (probes, readiness, unready) = Probes::start(&snapshot, &metrics, &waves);
+        let (probes, readiness, unready) = Probes::start(&snapshot, &metrics, &waves, bounds.probes_max);
         let discovery = Discovery::start(&snapshot, &metrics, &unready);
         drop(unready);
         let plane = Arc::new(Plane {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
@@ -41,6 +41,8 @@ pub struct Probes {
     tasks: JoinSet<()>,
     metrics: Metrics,
     waves: Waves,
+    /// Bounds how many run at once.
+    turns: Arc<Semaphore>,
 }
 
 struct Watched {
@@ -69,14 +71,16 @@ fn is_as(one: &Terms, other: &Terms) -> bool {
 
 impl Probes {
     /// Starts the health checks of the first generation, on the current runtime. Whoever holds a clone of the sender that
-    /// comes with it keeps the process from being ready.
+    /// comes with it keeps the process from being ready. At most `probes_max` run at once.
     pub fn start(
         snapshot: &Snapshot,
         metrics: &Metrics,
         waves: &Waves,
+        probes_max: usize,
     ) -> (Probes, Readiness, mpsc::Sender<()>) {
         let (metrics, waves) = (metrics.clone(), waves.clone());
-        let mut probes = Probes { watched: HashMap::new(), tasks: JoinSet::new(), metrics, waves };
+        let turns = Arc::new(Semaphore::new(probes_max));
+        let mut probes = Probes { watched: HashMap::new(), tasks: JoinSet::new(), metrics, waves, turns };
         let (unready, mut all_ready) = mpsc::channel(1);
         probes.start_and_stop(snapshot, &unready);
         let readiness = Readiness::default();
@@ -154,7 +158,8 @@ impl Probes {
             }
         };
         let metrics = self.metrics.clone();
-        let watch = health::watch(backend.clone(), terms.clone(), metrics, unprobed.clone(), drain);
+        let turns = self.turns.clone();
+        let watch = health::watch(backend.clone(), terms.clone(), metrics, turns, unprobed.clone(), drain);
         Watched { backend: backend.clone(), terms, task: self.tasks.spawn(watch) }
     }
 }

@@ -1,13 +1,15 @@
 //! Limits: what the process takes on, and how it refuses the rest.
 
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, prlimit};
 use tokio::io::AsyncWriteExt;
-use tokio::time::{Instant, interval};
+use tokio::time::{Instant, interval, sleep};
 
-use crate::kit::{Backend, Client, Pki, Proxy, WebSocket, handshake, plain, within};
+use crate::kit::{Backend, Call, Client, Pki, Proxy, WebSocket, handshake, plain, within};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: example.com\r\n\r\n";
 
@@ -260,4 +262,34 @@ async fn a_tls_handshake_has_a_deadline() {
     let series = "longhaul_tls_handshakes_total{listener=\"plain\",result=\"timeout\",version=\"\"}";
     proxy.wait_metric(series, 1.0).await;
     proxy.wait_metric("longhaul_connections_active{listener=\"plain\"}", 0.0).await;
+}
+
+/// A hundred backends of which each holds its probe until as many have come as may at once.
+#[tokio::test]
+async fn health_checks_take_turns_where_descriptors_are_few() {
+    const AT_ONCE: usize = 16;
+    let now = Arc::new(AtomicUsize::new(0));
+    let most = Arc::new(AtomicUsize::new(0));
+    let mut backends = Vec::new();
+    for _ in 0..100 {
+        let (now, most) = (now.clone(), most.clone());
+        let handle = move |call: Call| {
+            let (now, most) = (now.clone(), most.clone());
+            async move {
+                most.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
+                while most.load(SeqCst) < AT_ONCE {
+                    sleep(Duration::from_millis(5)).await;
+                }
+                // Before longhaul can know that another may come.
+                now.fetch_sub(1, SeqCst);
+                call.answer("HTTP/1.1 204 No Content\r\n\r\n").await;
+            }
+        };
+        backends.push(Backend::calls(handle).await);
+    }
+    let addresses: Vec<_> = backends.iter().map(|backend| backend.address).collect();
+    let health = "health = { kind = \"http\", path = \"/\", interval = \"1h\", timeout = \"1m\" }\n";
+    let proxy = start_limited(&(plain(&addresses) + health), 256, 256).await;
+    proxy.wait_metric("longhaul_backend_probes_total{pool=\"all\",result=\"passed\"}", 100.0).await;
+    assert_eq!(most.load(SeqCst), AT_ONCE);
 }

@@ -1,7 +1,7 @@
 //! Active health checks: a task per backend, which alone decides between up and down.
 //!
 //! A backend starts as unknown and is probed at once; its first result counts by itself, so that a start does not wait
-//! for `rise` rounds. After that, `rise` successes in a row bring it up, `fall` failures take it down.
+//! for `rise` rounds. Of many that are to be probed at once some wait for their turn. After the first result, `rise` successes in a row bring it up, `fall` failures take it down.
 
 mod http;
 mod parting;
@@ -13,7 +13,7 @@ mod websocket;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{sleep, timeout};
 
 use super::backend::{Backend, Health};
@@ -53,11 +53,12 @@ struct Unwell {
 
 /// Probes one backend until the task is dropped. Tells `first_result` once, when the first probe has ended. Of a backend
 /// that is down, whose tunnels are not to live on, `drain` hears after each probe: a handshake that was under way may have
-/// become a tunnel since.
+/// become a tunnel since. A probe goes when it is its turn: as many run at once, of all pools, as `turns` has permits.
 pub async fn watch(
     backend: Arc<Backend>,
     terms: Terms,
     metrics: Metrics,
+    turns: Arc<Semaphore>,
     first_result: mpsc::Sender<()>,
     drain: impl Fn(&Backend),
 ) {
@@ -65,9 +66,11 @@ pub async fn watch(
     let mut first_result = Some(first_result);
     let mut streak = Streak::default();
     loop {
+        let permit = turns.acquire().await;
         let begun = Instant::now();
         let result = timeout(check.timeout, probe(&backend, &terms)).await;
         let took = begun.elapsed();
+        drop(permit);
         let result = result.unwrap_or_else(|_| Err("timeout".into()));
         metrics.probe(&backend.pool, &backend.label, label(&result));
         match result {
