@@ -71,6 +71,8 @@ pub enum Variant {
     Usual,
     /// With its access log, into a file. Peers have theirs off.
     AccessLog,
+    /// `inspect = "off"`, and so no Pings: what it costs to know frames. The same rows without it stand above.
+    Blind,
     /// Two workers on two cores, beside the load; so has the floor. Other peers are left out.
     TwoWorkers,
 }
@@ -95,6 +97,10 @@ impl Case {
 
 const fn case(name: &'static str, title: &'static str, door: Door, work: Work) -> Case {
     Case { name, title, door, work, variant: Variant::Usual }
+}
+
+const fn blind(name: &'static str, title: &'static str, door: Door, work: Work) -> Case {
+    Case { variant: Variant::Blind, ..case(name, title, door, work) }
 }
 
 const fn echo(active: usize, message_bytes: usize, in_flight: usize) -> Work {
@@ -144,8 +150,16 @@ pub static CASES: &[Case] = &[
         Door::Http2 { per_connection: 64 },
         echo(64, SMALL, 1),
     ),
+    blind("small-plain-off", "echo 125 B, plain, longhaul with inspect off", Door::Plain, echo(64, SMALL, 1)),
+    blind("small-tls-off", "echo 125 B, TLS, longhaul with inspect off", Door::Tls, echo(64, SMALL, 1)),
     case("many-tls", "echo 125 B, TLS, 16 in flight", Door::Tls, echo(64, SMALL, 16)),
     case("many-plain", "echo 125 B, plain, 16 in flight", Door::Plain, echo(64, SMALL, 16)),
+    blind(
+        "many-plain-off",
+        "echo 125 B, plain, 16 in flight, longhaul with inspect off",
+        Door::Plain,
+        echo(64, SMALL, 16),
+    ),
     case("middle-tls", "echo 16 KiB, TLS", Door::Tls, echo(16, MIDDLE, 1)),
     case("middle-tls-both", "echo 16 KiB, TLS on both legs", Door::TlsBoth, echo(16, MIDDLE, 1)),
     case("large-tls", "echo 1 MiB, TLS", Door::Tls, echo(4, LARGE, 1)),

@@ -8,6 +8,7 @@ pub fn configure(command: &mut Command, setup: &Setup) {
     let Setup { address, backend, issued, .. } = setup;
     let workers = if setup.variant == Variant::TwoWorkers { 2 } else { 1 };
     let access = setup.variant == Variant::AccessLog;
+    let inspect = if setup.variant == Variant::Blind { "off" } else { "observe" };
     let tls = if setup.has_tls() {
         let more = if setup.has_http2() { ", extended_connect = true" } else { "" };
         format!("tls = {{ certificates = [{}]{more} }}\n", issued.entry())
@@ -28,7 +29,7 @@ pub fn configure(command: &mut Command, setup: &Setup) {
              [metrics]\naddress = \"127.0.0.1:0\"\n\
              [admin]\naddress = \"127.0.0.1:0\"\n\
              [[listeners]]\nname = \"bench\"\naddress = \"{address}\"\n{tls}\
-             [[routes]]\nname = \"bench\"\npool = \"bench\"\n\
+             [[routes]]\nname = \"bench\"\npool = \"bench\"\ninspect = \"{inspect}\"\n\
              [pools.bench]\nbackends = [\"{backend}\"]\n{backend_tls}"
         ),
     );
