@@ -4,19 +4,19 @@
 //! asked because clients come and go. A change of who is ready ends it, and it begins anew when that has been calm. Who is
 //! growing (`slow_start`) has the share that it has grown to. How many go is [`proto::rebalance`](crate::proto::rebalance).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::waves::Waves;
+use super::waves::{Waves, key};
 use crate::config::{Balance, Rebalance};
 use crate::proto::rebalance::{Member, portion, surplus};
 use crate::proxy::Plane;
 use crate::telemetry::access::Id;
 use crate::tunnel::sessions::Sessions;
-use crate::upstream::backend::{Backend, Health};
+use crate::upstream::backend::Health;
 use crate::upstream::balance::slow_start::{FULL, Shares};
 use crate::upstream::members;
 use crate::upstream::pool::Pool;
@@ -33,8 +33,6 @@ struct Watched {
     is_due: bool,
     /// While it runs: the tunnels that the pool had at most.
     running: Option<u64>,
-    /// Who was named in this run: that one's turn to be asked may still be to come.
-    named: BTreeSet<Id>,
 }
 
 /// What a backend carries.
@@ -67,7 +65,8 @@ pub async fn run(plane: Arc<Plane>, waves: Waves) {
                 }
                 _ => None,
             };
-            let goers = watched.look(&plane.sessions, &ready, &Shares::new(slow_start), words);
+            let goers =
+                watched.look(&plane.sessions, &waves.chosen(), &ready, &Shares::new(slow_start), words);
             tell(&plane, pool, &goers, words);
             if !words.dry_run && !goers.is_empty() {
                 waves.part_some(goers, TICK);
@@ -82,25 +81,20 @@ fn ready(pool: &Pool) -> Vec<&members::Member> {
     members.filter(|member| member.rank == 0 && member.backend.is_ready_and(Health::Up, false)).collect()
 }
 
-fn key(backend: &Backend) -> usize {
-    Arc::as_ptr(&backend.label).cast::<u8>().addr()
-}
-
 impl Watched {
     fn new(ready: &[&members::Member]) -> Watched {
-        let ready = ready.iter().map(|member| key(&member.backend)).collect();
-        Watched { ready, since: Instant::now(), is_due: false, running: None, named: BTreeSet::new() }
+        let ready = ready.iter().map(|member| key(&member.backend.label)).collect();
+        Watched { ready, since: Instant::now(), is_due: false, running: None }
     }
 
     /// Whether there is something to do, and all has been quiet for long enough to do it.
     fn is_calm(&mut self, ready: &[&members::Member], calm: Duration) -> bool {
-        let now: BTreeSet<_> = ready.iter().map(|member| key(&member.backend)).collect();
+        let now: BTreeSet<_> = ready.iter().map(|member| key(&member.backend.label)).collect();
         if now != self.ready {
             // Where nobody was, clients come to whoever is there.
             let has_come = !self.ready.is_empty() && !now.is_subset(&self.ready);
             self.is_due |= has_come || self.running.is_some();
             (self.ready, self.since, self.running) = (now, Instant::now(), None);
-            self.named.clear();
         }
         self.is_due && self.since.elapsed() >= calm
     }
@@ -109,11 +103,12 @@ impl Watched {
     fn look(
         &mut self,
         sessions: &Sessions,
+        chosen: &HashSet<Id>,
         ready: &[&members::Member],
         shares: &Shares,
         words: Rebalance,
     ) -> Vec<Id> {
-        let mut carried = carried(sessions, ready, &self.named);
+        let mut carried = carried(sessions, ready, chosen);
         let shown: Vec<_> = ready
             .iter()
             .zip(&carried)
@@ -136,26 +131,21 @@ impl Watched {
             let gives = usize::try_from(gives).unwrap_or(usize::MAX);
             goers.extend(carried.tunnels.iter().take(gives).map(|(_, id)| *id));
         }
-        match (self.running, words.dry_run) {
-            (None, _) => self.named.clear(),
-            (Some(_), false) => self.named.extend(&goers),
-            (Some(_), true) => {}
-        }
         goers
     }
 }
 
-/// What each of these carries, but for those that were `named`.
-fn carried(sessions: &Sessions, ready: &[&members::Member], named: &BTreeSet<Id>) -> Vec<Carried> {
+/// What each of these carries, but for those that were `chosen` before: the turn of one to be asked may still be to come.
+fn carried(sessions: &Sessions, ready: &[&members::Member], chosen: &HashSet<Id>) -> Vec<Carried> {
     let places: HashMap<_, _> =
-        ready.iter().enumerate().map(|(at, member)| (key(&member.backend), at)).collect();
+        ready.iter().enumerate().map(|(at, member)| (key(&member.backend.label), at)).collect();
     let mut carried: Vec<Carried> = ready.iter().map(|_| Carried::default()).collect();
     for shard in Sessions::shards() {
         sessions.visit(shard, |session| {
-            let place = places.get(&Arc::as_ptr(&session.backend).cast::<u8>().addr());
+            let place = places.get(&key(&session.backend));
             if let Some(carried) = place.and_then(|at| carried.get_mut(*at))
                 && session.goodbye().is_none()
-                && !named.contains(&session.id)
+                && !chosen.contains(&session.id)
             {
                 carried.tunnels.push((session.active(), session.id));
             }

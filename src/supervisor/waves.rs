@@ -11,7 +11,7 @@ mod causes;
 mod line;
 mod look;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
+pub use self::causes::key;
 use self::causes::{Cause, Causes};
 use self::line::{Line, Unit};
 use self::look::Look;
@@ -27,6 +28,7 @@ use crate::state::Snapshot;
 use crate::telemetry::access::Id;
 use crate::tunnel::carriers::Carriers;
 use crate::tunnel::goodbye::{Goodbye, Why};
+use crate::tunnel::inject::code::SERVICE_RESTART;
 use crate::tunnel::sessions::Sessions;
 use crate::upstream::backend::Backend;
 
@@ -34,8 +36,6 @@ use crate::upstream::backend::Backend;
 const LOOK: Duration = Duration::from_secs(1);
 /// Tunnels that are asked to go before others on the thread have their turn.
 const AT_ONCE_MAX: u64 = 256;
-/// What a client is told whose next connection leads elsewhere: restart (the registry of RFC 6455 11.7).
-const ELSEWHERE: u16 = 1012;
 /// Why waves run.
 pub const REASONS: [Why; 6] = [
     Why::Drain,
@@ -104,6 +104,11 @@ impl Waves {
         self.begin(Why::Rebalance, |state, cause| state.causes.add_some(tunnels, cause.within(window)));
     }
 
+    /// Those of them that are still open, be it that they were asked already.
+    pub fn chosen(&self) -> HashSet<Id> {
+        self.state().causes.chosen()
+    }
+
     /// Brings the waves of backends that drain and of routes in line with a snapshot.
     pub fn settle(&self, snapshot: &Snapshot) {
         for member in snapshot.pools.iter().flat_map(|pool| pool.members.all()) {
@@ -124,7 +129,8 @@ impl Waves {
     /// `add` tells whether the cause is new.
     fn begin(&self, why: Why, add: impl FnOnce(&mut State, Cause) -> bool) {
         let mut state = self.state();
-        let code = if why == Why::Drain { state.terms.code } else { ELSEWHERE };
+        // Elsewhere the client's next connection is welcome at once.
+        let code = if why == Why::Drain { state.terms.code } else { SERVICE_RESTART };
         let Some(goodbye) = Goodbye::new(code, state.terms.reason.clone(), why) else { return };
         let cause = Cause::new(goodbye, state.terms.window);
         if add(&mut state, cause) {

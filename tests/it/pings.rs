@@ -30,6 +30,20 @@ async fn tunnel(stage: &mut Stage, way: Way) -> Ends {
     (client.by_hand(), backend)
 }
 
+/// Takes so many messages, and answers the Pings between them.
+async fn take<S: Wire>(client: &mut WebSocket<S>, mut count: usize) {
+    while count > 0 {
+        let message = client.receive().await;
+        match message.opcode {
+            Opcode::Ping => client.send(&pong(&message.payload)).await,
+            opcode => {
+                assert_eq!(opcode, Opcode::Binary);
+                count -= 1;
+            }
+        }
+    }
+}
+
 /// The next Ping, which must be what comes next.
 async fn ping<S: Wire>(end: &mut WebSocket<S>) -> Vec<u8> {
     let ping = end.receive().await;
@@ -293,16 +307,7 @@ async fn a_blocked_writer_does_not_count_against_the_peer() {
     while timeout(Duration::from_millis(700), backend.stream.write_all(&frame)).await.is_ok() {
         sent += 1;
     }
-    while sent > 0 {
-        let message = client.receive().await;
-        match message.opcode {
-            Opcode::Ping => client.send(&pong(&message.payload)).await,
-            opcode => {
-                assert_eq!(opcode, Opcode::Binary);
-                sent -= 1;
-            }
-        }
-    }
+    take(&mut client, sent).await;
 }
 
 /// Nor is who takes a while for what there is ahead of the Ping, and behind it.
@@ -317,16 +322,7 @@ async fn nor_does_one_that_is_blocked_later() {
         sent += 1;
     }
     client.send(&pong(&payload)).await;
-    while sent > 0 {
-        let message = client.receive().await;
-        match message.opcode {
-            Opcode::Ping => client.send(&pong(&message.payload)).await,
-            opcode => {
-                assert_eq!(opcode, Opcode::Binary);
-                sent -= 1;
-            }
-        }
-    }
+    take(&mut client, sent).await;
 }
 
 /// A route without keys pings its clients, every half a minute: nothing comes before.

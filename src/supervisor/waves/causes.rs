@@ -1,6 +1,6 @@
 //! Which tunnels are to go, and why.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -131,6 +131,11 @@ impl Causes {
         !self.some.is_empty()
     }
 
+    /// Which single ones there are.
+    pub fn chosen(&self) -> HashSet<Id> {
+        self.some.keys().copied().collect()
+    }
+
     /// Those of other routes may stay.
     pub fn retain_routes(&mut self, is_gone: impl Fn(&str) -> bool) {
         self.routes.retain(|route, _| is_gone(route));
@@ -170,6 +175,7 @@ impl Causes {
     }
 }
 
-fn key(label: &Arc<str>) -> usize {
+/// Of a backend: the address of its label itself.
+pub fn key(label: &Arc<str>) -> usize {
     Arc::as_ptr(label).cast::<u8>().addr()
 }
