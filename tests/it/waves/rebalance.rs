@@ -61,6 +61,22 @@ async fn a_backend_that_is_added_gets_its_share_and_then_all_is_quiet() {
     assert!(ends.len() == 18 && ends.iter().all(|end| end["reason"] == "rebalance" && end["clean"] == true));
 }
 
+/// Those whose turn to be asked is still to come, for `drain.rate` is less than what rebalancing would have.
+#[tokio::test]
+async fn who_waits_to_be_asked_is_not_chosen_twice() {
+    let (one, two) = (Backend::echo("one").await, Backend::echo("two").await);
+    let keys = "rebalance = { per_second = 9, band = \"20%\", calm = \"10ms\" }\n";
+    let slow =
+        |backends: &[SocketAddr]| config(keys, backends).replacen("drain = {", "drain = { rate = 6,", 1);
+    let proxy = Proxy::start(&slow(&[one.address])).await;
+    let _clients = clients(proxy.address("plain"));
+    proxy.wait_metric(&load(one.address), TUNNELS as f64).await;
+    proxy.change_to(&slow(&[one.address, two.address])).await;
+    proxy.wait_metric(&load(two.address), 18.0).await;
+    proxy.wait_metric("longhaul_drain_tunnels{reason=\"rebalance\"}", 0.0).await;
+    assert_eq!(proxy.metric(&rebalanced("asked")).await, 18.0);
+}
+
 #[tokio::test]
 async fn a_dry_run_asks_nobody_and_tells() {
     let (one, two) = (Backend::echo("one").await, Backend::echo("two").await);
