@@ -172,6 +172,7 @@ fn describe(session: &Session) -> Value {
         "messages_to_client": session.messages(Direction::ToClient),
         "client_round_trip_ms": round_trip(Direction::ToClient),
         "backend_round_trip_ms": round_trip(Direction::ToBackend),
+        "asked_to_go": session.goodbye().map(|goodbye| goodbye.why().ending().label()),
         "to_backend": of(Direction::ToBackend),
         "to_client": of(Direction::ToClient),
     })

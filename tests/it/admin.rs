@@ -75,6 +75,7 @@ async fn a_live_tunnel_is_told_with_all_that_it_is_and_does() {
         "messages_to_client": 1,
         "client_round_trip_ms": null,
         "backend_round_trip_ms": null,
+        "asked_to_go": null,
         "to_backend": {
             "bytes": 3 * (6 + 5), "text_messages": 3, "binary_messages": 0, "pings": 0, "pongs": 0,
             "closed": false, "close_code": null,

@@ -13,8 +13,13 @@ fn told(record: &Value) -> [&Value; 6] {
 }
 
 /// Both sides are asked to go, and do.
-async fn goes((mut client, mut backend): Ends, code: u16, reason: &str) {
+async fn goes((mut client, backend): Ends, code: u16, reason: &str) {
     assert_eq!(client.receive().await, Message::close(code, reason));
+    answer((client, backend), code).await;
+}
+
+/// The client has been asked.
+async fn answer((mut client, mut backend): Ends, code: u16) {
     client.send(&Message::close(code, "")).await;
     assert_eq!(backend.receive().await, Message::close(code, ""));
     backend.send(&Message::close(code, "")).await;
@@ -30,8 +35,11 @@ async fn each_end_has_its_name_and_its_close() {
     ] {
         let mut stage = Stage::set(keys).await;
         for (count, way) in Way::ALL.into_iter().enumerate() {
-            let ends = stage.tunnel(way, None).await;
-            goes(ends, code, reason).await;
+            let (mut client, backend) = stage.tunnel(way, None).await;
+            assert_eq!(client.receive().await, Message::close(code, reason));
+            let (_, table) = stage.proxy.admin("GET", "/api/v1/tunnels").await;
+            assert_eq!(table["tunnels"][0]["asked_to_go"], name, "{way:?} {table}");
+            answer((client, backend), code).await;
             let record = stage.ended(count + 1).await;
             let expected =
                 [&json!(name), &json!("proxy"), &json!(code), &json!("proxy"), &json!(true), &json!("sent")];

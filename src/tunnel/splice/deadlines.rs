@@ -52,7 +52,7 @@ impl Splice {
         if let Some(deadline) = self.pass_parting(now, context)? {
             return Ok(deadline);
         }
-        let mut nearest = self.pass_lifetime(now, context)?;
+        let mut nearest = self.pass_lifetime(now)?;
         let deadlines = [
             self.pass_half_close(now, context)?,
             self.pass_pings(now, context)?,
@@ -79,7 +79,7 @@ impl Splice {
     }
 
     /// Says goodbye when nobody has anything to say, or when the tunnel's time is over.
-    fn pass_lifetime(&mut self, now: Instant, context: &mut Context<'_>) -> Result<Instant, Due> {
+    fn pass_lifetime(&self, now: Instant) -> Result<Instant, Due> {
         let (session, expires) = (self.session(), self.care.as_ref().and_then(|care| care.expires));
         let mut idle = session.active() + session.terms.idle_timeout;
         if idle <= now && self.is_held_back() {
@@ -98,9 +98,11 @@ impl Splice {
                 nearest = nearest.min(deadline);
                 continue;
             }
-            let goodbye = Goodbye::new(code, reason.into(), why);
-            let parted = goodbye.and_then(|goodbye| self.part(goodbye));
-            return Err(parted.map_or_else(|| self.parting_due(now, context), Due::End));
+            // An order like any other: the loop looks for one next.
+            if let Some(goodbye) = Goodbye::new(code, reason.into(), why) {
+                session.part(goodbye);
+            }
+            return Err(Due::Parting(now + session.terms.close_timeout));
         }
         Ok(nearest)
     }
