@@ -23,6 +23,14 @@ pub struct Drain {
     pub reason: Arc<str>,
 }
 
+impl Drain {
+    /// How many tunnels a stop can ask to go before it cuts what is left; `None` is any number.
+    pub fn asked_max(&self) -> Option<u64> {
+        let asked_max = |rate| u128::from(rate) * self.deadline.as_millis() / 1000;
+        self.rate.map(|rate: u32| u64::try_from(asked_max(rate)).unwrap_or(u64::MAX))
+    }
+}
+
 /// `pools.NAME.on_draining`: what becomes of the live tunnels of a backend whose state is `draining`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnDraining {

@@ -132,7 +132,7 @@ impl Waves {
         // Elsewhere the client's next connection is welcome at once.
         let code = if why == Why::Drain { state.terms.code } else { SERVICE_RESTART };
         let Some(goodbye) = Goodbye::new(code, state.terms.reason.clone(), why) else { return };
-        let cause = Cause::new(goodbye, state.terms.window);
+        let cause = Cause::new(goodbye, &state.terms);
         if add(&mut state, cause) {
             self.0.changed.notify_one();
         }

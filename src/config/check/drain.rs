@@ -19,8 +19,16 @@ pub fn drain(words: DrainWords, tunnels_max: Option<usize>, reader: &mut Reader)
             format!("a stop asks tunnels to go over {window}, and cuts those that are left after {deadline}");
         reader.warn(&place, message, "write a shorter `window`, or a longer `deadline`");
     }
+    let drain = Drain {
+        delay: words.delay.or(defaults::DRAIN_DELAY)?,
+        window,
+        rate,
+        deadline,
+        code: words.code.or(defaults::DRAIN_CODE)?,
+        reason: words.reason.optional()?.map(|reason| reason.value.0).unwrap_or_default().into(),
+    };
     if let (Some(place), Some(rate), Some(tunnels)) = (rate_place, rate, tunnels_max)
-        && tunnels as u128 > u128::from(rate) * deadline.as_millis() / 1000
+        && drain.asked_max().is_some_and(|asked_max| asked_max < tunnels as u64)
     {
         let deadline = duration(deadline);
         let message = format!(
@@ -29,12 +37,5 @@ pub fn drain(words: DrainWords, tunnels_max: Option<usize>, reader: &mut Reader)
         );
         reader.warn(&place, message, "write a higher `rate`, or a longer `deadline`");
     }
-    Some(Drain {
-        delay: words.delay.or(defaults::DRAIN_DELAY)?,
-        window,
-        rate,
-        deadline,
-        code: words.code.or(defaults::DRAIN_CODE)?,
-        reason: words.reason.optional()?.map(|reason| reason.value.0).unwrap_or_default().into(),
-    })
+    Some(drain)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::config::State;
+use crate::config::{Drain, State};
 use crate::telemetry::access::Id;
 use crate::tunnel::goodbye::{Goodbye, Why};
 use crate::tunnel::sessions::Session;
@@ -25,6 +25,8 @@ pub struct Cause {
     pub goodbye: Goodbye,
     begun: Instant,
     window: Duration,
+    /// So many can be asked before the rest is cut.
+    asked_max: Option<u64>,
     told_log: AtomicBool,
 }
 
@@ -46,9 +48,11 @@ struct OfBackend {
 }
 
 impl Cause {
-    /// It begins now, and its tunnels go within `window`.
-    pub fn new(goodbye: Goodbye, window: Duration) -> Cause {
-        Cause { goodbye, begun: Instant::now(), window, told_log: AtomicBool::new(false) }
+    /// It begins now, and its tunnels go by these terms.
+    pub fn new(goodbye: Goodbye, terms: &Drain) -> Cause {
+        let asked_max = terms.asked_max().filter(|_| goodbye.why() == Why::Drain);
+        let (begun, window) = (Instant::now(), terms.window);
+        Cause { goodbye, begun, window, asked_max, told_log: AtomicBool::new(false) }
     }
 
     /// The same in another window, of which the log need not hear.
@@ -67,6 +71,13 @@ impl Cause {
             let (reason, code) = (self.goodbye.why().ending().label(), self.goodbye.code());
             let window_ms = u64::try_from(self.window.as_millis()).unwrap_or(u64::MAX);
             tracing::info!(reason, code, tunnels, window_ms, "tunnels are asked to go");
+            if let Some(asked_max) = self.asked_max.filter(|asked_max| *asked_max < tunnels as u64) {
+                tracing::warn!(
+                    tunnels,
+                    asked_max,
+                    "the rest will be cut at drain.deadline without a Close: raise drain.rate or drain.deadline"
+                );
+            }
         }
     }
 

@@ -107,6 +107,22 @@ async fn idle_ones_go_first() {
     assert_eq!(proxy.ended().await.code(), Some(0));
 }
 
+/// A stop that has not the time for all of them says so when it begins, not when it cuts them.
+#[tokio::test]
+async fn a_rate_that_does_not_reach_the_deadline_is_told() {
+    let backend = Backend::echo("one").await;
+    let mut proxy = Proxy::start(&drain("window = \"0s\", rate = 2, deadline = \"1s\"", &backend)).await;
+    let mut sockets = Vec::new();
+    for _ in 0..5 {
+        sockets.push(proxy.connect("plain").await.open("/", "example.com", "").await.0);
+    }
+    proxy.wait_metric("longhaul_tunnels_active{route=\"all\"}", 5.0).await;
+    proxy.signal(Signal::TERM);
+    let warning = proxy.wait_for("a warning", |line| line["asked_max"] == 2).await;
+    assert_eq!((&warning["level"], &warning["tunnels"]), (&json!("WARN"), &json!(5)));
+    assert_eq!(proxy.ended().await.code(), Some(3));
+}
+
 /// A handshake that was under way when the listeners closed becomes a tunnel that is asked to go.
 #[tokio::test]
 async fn who_comes_late_is_told_too() {
