@@ -120,6 +120,11 @@ impl Flow {
         self.stage != Stage::Moving
     }
 
+    /// Whether the source has ended, and its end has been passed on.
+    pub fn is_over(&self) -> bool {
+        self.stage == Stage::Ended
+    }
+
     /// Whether the source has ended, and the reader knows it by a Close alone.
     pub fn is_silent(&self) -> bool {
         self.stage == Stage::Silent

@@ -165,6 +165,9 @@ impl Splice {
             } else {
                 (told(&self.up) || told(&self.down)).then_some(Party::Proxy)
             };
+            if self.closer.is_some() {
+                self.set_timer(clock::now() + self.terms().close_timeout);
+            }
         }
         if self.ended_by.is_none() {
             let ender = match (self.up.source_ended(), self.down.source_ended()) {

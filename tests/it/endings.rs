@@ -169,6 +169,29 @@ async fn but_not_for_longer_than_half_close_timeout() {
     }
 }
 
+/// After both Close frames there is nothing to wait for, be it that nobody ends its connection, or the backend alone.
+#[tokio::test]
+async fn who_has_closed_is_not_waited_for() {
+    let mut stage = Stage::set("close_timeout = \"300ms\"\nhalf_close_timeout = \"1h\"\n").await;
+    let cases = [(false, false), (false, true), (true, false), (true, true)];
+    for (count, (tls, backend_ends)) in cases.into_iter().enumerate() {
+        let (mut client, mut backend) = stage.tunnel(tls).await;
+        client.send(&Message::close(1000, "")).await;
+        assert_eq!(backend.receive().await, Message::close(1000, ""));
+        backend.send(&Message::close(1000, "")).await;
+        assert_eq!(client.receive().await, Message::close(1000, ""));
+        if backend_ends {
+            backend.stream.shutdown().await.expect("a live stream");
+        }
+        let record = stage.ended(count + 1, "closed", "client").await;
+        assert_eq!((&record["clean"], &record["close_code"]), (&true.into(), &1000.into()), "{record}");
+        // An end, over TLS with close_notify before it.
+        for read in [client.stream.read(&mut [0]).await, backend.stream.read(&mut [0]).await] {
+            assert_eq!(read.expect("an end that is no cut"), 0);
+        }
+    }
+}
+
 /// Closes the connection by a reset.
 fn reset(socket: impl std::os::fd::AsFd) {
     SockRef::from(&socket).set_linger(Some(Duration::ZERO)).expect("a live socket");

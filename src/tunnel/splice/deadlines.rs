@@ -54,6 +54,7 @@ impl Splice {
         }
         let mut nearest = self.pass_lifetime(now)?;
         let deadlines = [
+            self.pass_closing(now)?,
             self.pass_half_close(now, context)?,
             self.pass_pings(now, context)?,
             self.pass_stalls(now, context)?,
@@ -112,6 +113,20 @@ impl Splice {
         context.waker().wake_by_ref();
         let close_timeout = self.terms().close_timeout;
         Due::Parting(self.parting.as_ref().map_or(now + close_timeout, |parting| parting.deadline))
+    }
+
+    /// After both Close frames nothing more may be said (RFC 6455 5.5.1), and the backend is to end its connection, then the
+    /// client (7.1.1). Who does not is not waited for.
+    fn pass_closing(&self, now: Instant) -> Result<Option<Instant>, Due> {
+        if self.closer.is_none() {
+            return Ok(None);
+        }
+        let close_timeout = self.terms().close_timeout;
+        if !self.is_clean() {
+            return Ok(Some(now + close_timeout));
+        }
+        let nearest = self.session().active() + close_timeout;
+        if nearest <= now { Err(Due::End(self.both_ended())) } else { Ok(Some(nearest)) }
     }
 
     /// What there is to be done after one side has ended.

@@ -181,7 +181,8 @@ impl Splice {
                 stream.reset();
                 return None;
             }
-            if ending.by == Party::Proxy || is_parting {
+            if ending.by == Party::Proxy || is_parting || ending.reason == EndReason::Closed && !to.is_over()
+            {
                 let _ = Pin::new(&mut stream).poll_shutdown(context);
             }
             Some(stream)
