@@ -88,9 +88,10 @@ pub fn scan(bytes: &[u8]) {
 
 /// What the proxy adds stands between two frames, in its order, and nothing behind its Close; what passes is the source's.
 pub fn weave(bytes: &[u8]) {
-    const PING: &[u8] = &[0x89, 0x03, b'o', b'w', b'n'];
-    const CLOSE: &[u8] = &[0x88, 0x02, 0x03, 0xf3];
     let Some(([choice, step, ping_at, close_at], bytes)) = bytes.split_first_chunk() else { return };
+    // Not to be mistaken for the source's.
+    let Some(ping) = absent(bytes, |[high, low]| [0x89, 0x03, b'#', high, low]) else { return };
+    let Some(close) = absent(bytes, |[high, low]| [0x88, 0x02, 0x0b + high % 8, low]) else { return };
     let side = if choice & 1 == 0 { Side::Client } else { Side::Backend };
     let is_strict = choice & 2 == 0;
     let mut weave = Weave::new(Scanner::new(side, choice & 4 == 0), is_strict);
@@ -119,10 +120,10 @@ pub fn weave(bytes: &[u8]) {
     let mut is_over = false;
     for (number, piece) in bytes.chunks(usize::from(*step).max(1)).enumerate() {
         if number == usize::from(*ping_at) {
-            weave.say(PING);
+            weave.say(&ping);
         }
         if number == usize::from(*close_at) {
-            weave.say_close(1011, CLOSE);
+            weave.say_close(1011, &close);
         }
         let mut pass = |bytes: &[u8]| passed.push(bytes.to_vec());
         weave.speak(&mut pass);
@@ -142,10 +143,10 @@ pub fn weave(bytes: &[u8]) {
     let mut rest = &*said;
     let mut place = Scanner::new(side, choice & 4 == 0);
     while !rest.is_empty() {
-        let is_own = [PING, CLOSE].iter().find(|frame| rest.starts_with(frame) && !source.starts_with(frame));
-        if let Some(frame) = is_own.filter(|_| own < 2) {
-            assert!(place.at_boundary() && place.close().is_none(), "{said:x?}");
-            assert!(**frame != *CLOSE || rest == CLOSE, "something follows the Close");
+        let frames: [&[u8]; 2] = [&ping, &close];
+        if let Some(frame) = frames.into_iter().find(|frame| rest.starts_with(frame)) {
+            assert!(place.at_boundary() && place.close().is_none() && own < 2, "{said:x?}");
+            assert!(frame != close || rest == close, "something follows the Close");
             (rest, own) = (&rest[frame.len()..], own + 1);
             continue;
         }
@@ -168,7 +169,13 @@ pub fn weave(bytes: &[u8]) {
         place.feed(&rest[..1]);
         (rest, source) = (&rest[1..], &source[1..]);
     }
-    assert!(weave.own_close().is_none() || said.ends_with(CLOSE));
+    assert!(weave.own_close().is_none() || said.ends_with(&close));
+}
+
+/// The first of these frames that is nowhere in `bytes`.
+fn absent<const N: usize>(bytes: &[u8], frame: impl Fn([u8; 2]) -> [u8; N]) -> Option<[u8; N]> {
+    let mut frames = (0..1024_u16).map(|number| frame(number.to_be_bytes()));
+    frames.find(|frame| !bytes.windows(N).any(|window| window == frame))
 }
 
 /// Takes all of a piece, as the time for it comes; why not, if it never does.
