@@ -4,11 +4,14 @@
 //! A frame of the proxy's own goes in where one frame has ended and the next has not begun, wherever that is within the
 //! bytes that were read: they are split there. Behind a Close nothing passes, whoever sent it. What may have to be kept
 //! back (the frame that breaks a rule, the answer to the proxy's own Ping) is not passed on before it is whole enough to be
-//! judged: at most [`HEADER_BYTES_MAX`] bytes of it are held.
+//! judged: at most [`HEADER_BYTES_MAX`](super::frame::HEADER_BYTES_MAX) bytes of it are held.
 
-use super::frame::{HEADER_BYTES_MAX, Header, Violation};
-use super::limit::{Limit, Limiter, Limits, Stop};
-use super::scan::{Frame, Kind, Scanner, Step};
+mod aside;
+
+use self::aside::Aside;
+use super::frame::{Header, Violation};
+use super::limit::{Limit, Limiter, Limits};
+use super::scan::{Frame, Scanner, Step};
 
 /// Payload of a Ping of the proxy's own: with its header and its mask an answer is held whole.
 pub const TOKEN_BYTES: usize = 8;
@@ -66,34 +69,6 @@ pub struct Weave {
     scanner: Scanner,
     /// There while anything is to be added or kept back, and when it has been remembered for good.
     aside: Option<Box<Aside>>,
-}
-
-#[derive(Debug, Default)]
-struct Aside {
-    /// A violation ends the direction; nothing of the frame that commits it passes.
-    strict: bool,
-    /// It has.
-    is_cut_off: bool,
-    /// Frames that wait for their place.
-    waiting: Vec<u8>,
-    /// The code of the Close that is the last of them.
-    closing: Option<u16>,
-    /// The code of the Close that has gone in.
-    closed: Option<u16>,
-    /// The start of a frame, none of which has passed.
-    tail: [u8; HEADER_BYTES_MAX],
-    tail_bytes: usize,
-    /// What the Pong says that answers the proxy's latest Ping.
-    awaited: Option<[u8; TOKEN_BYTES]>,
-    /// Bytes of the source that did not pass.
-    discarded: u64,
-    limiter: Option<Box<Limiter>>,
-    /// Every header is told.
-    tells_headers: bool,
-    /// When the source may go on that has sent too fast.
-    held_until: Option<u64>,
-    /// What was read of it before that showed, and from where on it is to be taken again.
-    again: (Vec<u8>, usize),
 }
 
 impl Weave {
@@ -389,10 +364,6 @@ impl Weave {
     }
 }
 
-fn secret(token: &[u8; TOKEN_BYTES]) -> &[u8] {
-    token.get(..SECRET_BYTES).unwrap_or_default()
-}
-
 /// Reads the headers in what passes as it is.
 #[inline]
 fn look(scanner: &mut Scanner, mut bytes: &[u8], watch: &mut impl Watch) {
@@ -401,107 +372,6 @@ fn look(scanner: &mut Scanner, mut bytes: &[u8], watch: &mut impl Watch) {
             Step::Frame(frame) => watch.frame(frame, scanner),
             Step::More => break,
             Step::Violation(violation) => return watch.violation(violation),
-        }
-    }
-}
-
-impl Aside {
-    /// Passes on, unless nothing does any more.
-    fn pass(&mut self, bytes: Option<&[u8]>, pass: &mut impl FnMut(&[u8])) {
-        match bytes.filter(|bytes| !bytes.is_empty()) {
-            Some(bytes) if self.is_cut_off || self.closed.is_some() => self.discarded += bytes.len() as u64,
-            Some(bytes) => pass(bytes),
-            None => {}
-        }
-    }
-
-    /// Whether headers are looked at before their frames pass.
-    fn peeks(&self) -> bool {
-        self.limiter.is_some() || self.tells_headers
-    }
-
-    /// The header that `bytes` begin with, if it is to be looked at.
-    fn peek(&self, scanner: &Scanner, bytes: &[u8]) -> Option<Header> {
-        if self.peeks() && self.closed.is_none() { scanner.peek(bytes) } else { None }
-    }
-
-    /// Lets the frame of this header pass; what [`Aside::forget_control`] is to be told if it does not after all.
-    fn admit(&mut self, header: Option<&Header>, watch: &mut impl Watch) -> Result<u64, Stop> {
-        let (Some(header), Some(limiter)) = (header, &mut self.limiter) else { return Ok(0) };
-        let before = limiter.control();
-        match limiter.admit(header, watch.now(false)) {
-            // By a clock that is behind, it may have come too early.
-            Err(Stop::Over(limit)) if limit.is_size() => Err(Stop::Over(limit)),
-            Err(_) => limiter.admit(header, watch.now(true)).map(|()| before),
-            Ok(()) => Ok(before),
-        }
-    }
-
-    fn forget_control(&mut self, before: u64) {
-        if let Some(limiter) = &mut self.limiter {
-            limiter.set_control(before);
-        }
-    }
-
-    /// A frame may not pass now, in front of which so many bytes do.
-    fn stop(
-        &mut self,
-        stop: Stop,
-        bytes: usize,
-        scanner: &mut Scanner,
-        watch: &mut impl Watch,
-    ) -> Result<usize, Offence> {
-        match stop {
-            Stop::Until(until) => {
-                self.held_until = Some(until);
-                watch.waits();
-                Ok(bytes)
-            }
-            Stop::Over(limit) => {
-                scanner.go_blind();
-                Err(Offence::Over(limit))
-            }
-        }
-    }
-
-    fn speak(&mut self, pass: &mut impl FnMut(&[u8])) {
-        pass(&std::mem::take(&mut self.waiting));
-        self.closed = self.closing;
-    }
-
-    /// Whether this frame answers a Ping of the proxy's. When it answers the latest, no further answer is to come: a peer
-    /// answers in order, if it answers all (RFC 6455 5.5.3).
-    fn takes_answer(&mut self, frame: Frame, scanner: &Scanner) -> bool {
-        let Some(awaited) = self.awaited else { return false };
-        let (token, is_as_long) = (scanner.token(), frame.bytes == TOKEN_BYTES as u64);
-        if frame.kind != Kind::Pong || !is_as_long || !token.starts_with(secret(&awaited)) {
-            return false;
-        }
-        if token == awaited {
-            self.awaited = None;
-        }
-        true
-    }
-
-    /// Whether it holds nothing, and never did what is to be remembered.
-    fn is_idle(&self) -> bool {
-        let has_rule = self.strict || self.is_cut_off || self.awaited.is_some() || self.peeks();
-        let waits = !self.waiting.is_empty() || self.held_until.is_some() || !self.again.0.is_empty();
-        let has_bytes = waits || self.tail_bytes > 0 || self.discarded > 0;
-        !has_rule && !has_bytes && self.closing.is_none() && self.closed.is_none()
-    }
-
-    /// Whether what has just begun may have to be kept back, and so must not pass in part.
-    fn keeps_back(&self, scanner: &Scanner) -> bool {
-        (self.strict || self.awaited.is_some() || self.peeks()) && scanner.is_within_header()
-            || self.awaited.is_some() && scanner.is_within_pong(TOKEN_BYTES)
-    }
-
-    fn hold(&mut self, bytes: &[u8]) {
-        self.tail_bytes = 0;
-        for (place, byte) in self.tail.iter_mut().zip(bytes) {
-            *place = *byte;
-            self.tail_bytes += 1;
         }
     }
 }

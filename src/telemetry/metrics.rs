@@ -1,4 +1,4 @@
-//! A typed way to each metric of the [`table`]: no caller writes a name or the text of a label.
+//! A typed way to each metric of the one table: no caller writes a name or the text of a label.
 
 mod hot;
 mod samples;
