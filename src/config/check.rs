@@ -133,6 +133,7 @@ fn tcp(words: TcpWords) -> Option<Tcp> {
     Some(Tcp {
         keepalive: words.keepalive.or(defaults::KEEPALIVE)?,
         user_timeout: words.user_timeout.or(defaults::USER_TIMEOUT)?,
+        unsent_max: words.unsent_max.or(defaults::UNSENT_MAX)?,
     })
 }
 

@@ -58,6 +58,8 @@ pub const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(20);
 pub const KEEPALIVE: Option<Duration> = Some(Duration::from_secs(30));
 /// `tcp.user_timeout`: a peer that went away is noticed within a minute.
 pub const USER_TIMEOUT: Option<Duration> = Some(Duration::from_secs(60));
+/// `tcp.unsent_max`: what a gigabit sends in a millisecond, in which the next write comes.
+pub const UNSENT_MAX: Option<usize> = Some(128 * 1024);
 
 /// `log.format`
 pub const LOG_FORMAT: LogFormat = LogFormat::Text;

@@ -403,10 +403,11 @@ fn admin_addresses() {
 
 #[test]
 fn off_and_auto_mean_none() {
-    let text = "server = { workers = \"auto\" }\ntcp = { keepalive = \"off\", user_timeout = \"1s\" }\n";
+    let text = "server = { workers = \"auto\" }\ntcp = { keepalive = \"off\", user_timeout = \"1s\", unsent_max = \"off\" }\n";
     let config = parse(&[text, LISTENER, ROUTE, POOL].concat()).unwrap();
     assert_eq!(config.server.workers, None);
-    assert_eq!(config.tcp, Tcp { keepalive: None, user_timeout: Some(Duration::from_secs(1)) });
+    let user_timeout = Some(Duration::from_secs(1));
+    assert_eq!(config.tcp, Tcp { keepalive: None, user_timeout, unsent_max: None });
     let text = "server = { workers = 3 }\n";
     let config = parse(&[text, LISTENER, ROUTE, POOL].concat()).unwrap();
     assert_eq!(config.server.workers, Some(3));

@@ -170,7 +170,7 @@ none_or! {
 
 none_or! {
     /// `"off"`, or a value.
-    struct Off = "off" or Duration, u32
+    struct Off = "off" or Duration, u32, usize
 }
 
 /// A list of at least `MIN` entries. Wrong entries are reported and left out.

@@ -256,7 +256,7 @@ mod tests {
     }
 
     async fn dial(addresses: &[SocketAddr], time: Duration) -> Result<SocketAddr, ConnectError> {
-        let tcp = Tcp { keepalive: None, user_timeout: None };
+        let tcp = Tcp { keepalive: None, user_timeout: None, unsent_max: None };
         let sources = Sources::default();
         let way = Way { hello: None, tls: None, tcp: &tcp, sources: &sources };
         let addresses = in_turn(addresses.iter().copied());

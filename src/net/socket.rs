@@ -58,7 +58,7 @@ pub fn listen_unix(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// Sets what every connection gets: no Nagle (small frames would wait 40 ms for an acknowledgement), and the clocks
-/// that find a dead peer. What a listening socket accepts inherits them, which saves five system calls a connection.
+/// that find a dead peer, and a bound on what waits behind a slow one, where a Ping or a Close would wait, too. What a listening socket accepts inherits them, which saves five system calls a connection.
 ///
 /// # Errors
 /// The kernel's, when the connection is already gone.
@@ -71,6 +71,9 @@ pub fn tune<'a>(socket: impl Into<SockRef<'a>>, tcp: &Tcp) -> io::Result<()> {
     if tcp.user_timeout.is_some() {
         socket.set_tcp_user_timeout(tcp.user_timeout)?;
     }
+    if let Some(unsent_max) = tcp.unsent_max {
+        socket.set_tcp_notsent_lowat(u32::try_from(unsent_max).unwrap_or(u32::MAX))?;
+    }
     Ok(())
 }
 
@@ -82,6 +85,7 @@ pub fn retune<'a>(socket: impl Into<SockRef<'a>>, tcp: &Tcp) -> io::Result<()> {
     let socket = socket.into();
     socket.set_keepalive(false)?;
     socket.set_tcp_user_timeout(None)?;
+    socket.set_tcp_notsent_lowat(0)?;
     tune(&*socket, tcp)
 }
 
@@ -137,7 +141,7 @@ mod tests {
 
     use super::*;
 
-    const OFF: Tcp = Tcp { keepalive: None, user_timeout: None };
+    const OFF: Tcp = Tcp { keepalive: None, user_timeout: None, unsent_max: None };
 
     /// A connection of which one end was tuned and the other inherited.
     fn connected(tcp: &Tcp) -> [TcpStream; 2] {
@@ -148,13 +152,14 @@ mod tests {
         [stream, listener.accept().unwrap().0]
     }
 
-    fn assert_on(stream: &TcpStream, keepalive: Duration, user_timeout: Duration) {
+    fn assert_on(stream: &TcpStream, keepalive: Duration, user_timeout: Duration, unsent_max: usize) {
         let socket = SockRef::from(stream);
         assert!(socket.tcp_nodelay().unwrap());
         assert!(socket.keepalive().unwrap());
         assert_eq!(socket.tcp_keepalive_time().unwrap(), keepalive);
         assert_eq!(socket.tcp_keepalive_interval().unwrap(), keepalive);
         assert_eq!(socket.tcp_user_timeout().unwrap(), Some(user_timeout));
+        assert_eq!(socket.tcp_notsent_lowat().unwrap() as usize, unsent_max);
     }
 
     fn assert_off(stream: &TcpStream) {
@@ -162,21 +167,28 @@ mod tests {
         assert!(socket.tcp_nodelay().unwrap());
         assert!(!socket.keepalive().unwrap());
         assert_eq!(socket.tcp_user_timeout().unwrap(), None);
+        // The system's.
+        assert_eq!(socket.tcp_notsent_lowat().unwrap(), 0);
     }
 
     #[test]
     fn connections_get_what_is_configured() {
         let (keepalive, user_timeout) = (Duration::from_secs(77), Duration::from_secs(42));
-        let on = Tcp { keepalive: Some(keepalive), user_timeout: Some(user_timeout) };
+        let unsent_max = 99_000;
+        let on = Tcp {
+            keepalive: Some(keepalive),
+            user_timeout: Some(user_timeout),
+            unsent_max: Some(unsent_max),
+        };
         for stream in connected(&on) {
-            assert_on(&stream, keepalive, user_timeout);
+            assert_on(&stream, keepalive, user_timeout, unsent_max);
             retune(&stream, &OFF).unwrap();
             assert_off(&stream);
         }
         for stream in connected(&OFF) {
             assert_off(&stream);
             retune(&stream, &on).unwrap();
-            assert_on(&stream, keepalive, user_timeout);
+            assert_on(&stream, keepalive, user_timeout, unsent_max);
         }
     }
 }

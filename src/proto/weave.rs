@@ -358,6 +358,11 @@ impl Weave {
         }
     }
 
+    /// Whether what the reader has got ends within a frame, as far as that is known.
+    pub fn is_within_frame(&self) -> bool {
+        !self.is_between() && !self.scanner.is_blind()
+    }
+
     /// Whether the reader stands between two frames.
     fn is_between(&self) -> bool {
         self.scanner.at_boundary() || self.is_cut_off()

@@ -2,7 +2,9 @@
 //! (RFC 6455 5.1, 5.3, 5.5). Where they go in is the business of [`weave`](crate::proto::weave).
 
 use crate::net::tls;
+use crate::proto::close::may_be_sent;
 use crate::proto::frame::{CONTROL_PAYLOAD_BYTES_MAX, Header, Opcode, unmask};
+use crate::proto::scan::Close;
 use crate::telemetry::labels::Direction;
 
 /// Longest reason of a Close, in bytes: a control frame's payload without the code (RFC 6455 5.5).
@@ -10,6 +12,8 @@ pub const REASON_BYTES_MAX: usize = CONTROL_PAYLOAD_BYTES_MAX as usize - 2;
 
 /// The Close codes that the proxy itself has a use for (RFC 6455 7.4.1, and IANA's registry).
 pub mod code {
+    /// All has been said.
+    pub const NORMAL: u16 = 1000;
     /// Nobody is there any more who wants it.
     pub const GOING_AWAY: u16 = 1001;
     /// The rules of frames were broken.
@@ -24,6 +28,15 @@ pub mod code {
     pub const SERVICE_RESTART: u16 = 1012;
     /// Who gets it did not take what there was for it; it may come back when it can.
     pub const TRY_AGAIN_LATER: u16 = 1013;
+}
+
+/// By which code `close` is answered: its own, where it has one that may be sent (RFC 6455 5.5.1).
+pub fn answer(close: Close) -> u16 {
+    match close.code {
+        None => code::NORMAL,
+        Some(code) if may_be_sent(code) => code,
+        Some(_) => code::PROTOCOL_ERROR,
+    }
 }
 
 /// A Close for the reader of `direction`. Of a longer reason as many characters as there is room for.

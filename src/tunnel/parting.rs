@@ -62,6 +62,14 @@ impl Parting {
         matches!(self.step, Step::Answers)
     }
 
+    /// By which code the client is asked to go, and the backend if the client does not answer.
+    pub fn code(&self) -> Option<u16> {
+        match &self.step {
+            Step::Goodbye(goodbye) | Step::Client(goodbye) => Some(goodbye.code()),
+            Step::Answers | Step::Backend => None,
+        }
+    }
+
     /// Goes as many steps on as have been made.
     pub fn advance(&mut self, up: &Flow, down: &Flow, timeout: Duration) {
         let (client_closed, client_ended) = (up.weave().scanner().close().is_some(), up.source_ended());
@@ -75,11 +83,12 @@ impl Parting {
         }
     }
 
-    /// The deadline has passed. Whether there is another step to make: the backend of a client that does not answer is told.
+    /// The deadline has passed. Whether there is another step to make: the backend of a client that does not answer, or cannot
+    /// be asked because the backend's own frame does not end, is told.
     pub fn overdue(&mut self, up: &mut Flow, timeout: Duration) -> bool {
         self.is_late = true;
         match &self.step {
-            Step::Client(goodbye) if up.weave().may_close() => {
+            Step::Goodbye(goodbye) | Step::Client(goodbye) if up.weave().may_close() => {
                 let frame = inject::close(Direction::ToBackend, goodbye.code(), goodbye.reason());
                 up.weave_mut().say_close(goodbye.code(), &frame);
                 (self.step, self.deadline) = (Step::Backend, Instant::now() + timeout);

@@ -21,7 +21,7 @@ use super::care::Care;
 use super::flow::{Fault, Flow};
 use super::parting::Parting;
 use super::sessions::{Registration, Session};
-use super::tap::Tap;
+use super::tap::{Farewell, Tap};
 use super::{Terms, clock, scratch};
 use crate::net::stream::Stream;
 use crate::outcome::{EndReason, Ending, Party};
@@ -114,13 +114,14 @@ impl Splice {
             let Some(Streams { client, backend }) = &mut self.streams else { return Poll::Pending };
             let session = self.registration.session();
             let (up, down) = scratch::lend(|scratch| {
-                let is_open = |reader: &Flow| reader.weave().scanner().close().is_none();
+                let goodbye = self.parting.as_deref().and_then(Parting::code);
+                let farewell = |to: &Flow| Farewell { close: to.weave().scanner().close(), goodbye, leaves };
                 let mut recorder = self.care.as_deref_mut().and_then(|care| care.recorder.as_deref_mut());
                 let tap = Tap::new(session, Direction::ToBackend).recording(recorder.as_deref_mut());
-                let mut tap = tap.telling(is_open(&self.down), leaves);
+                let mut tap = tap.telling(farewell(&self.down));
                 let up = self.up.poll(context, client, backend, scratch, &mut tap);
                 let tap = Tap::new(session, Direction::ToClient).recording(recorder);
-                let mut tap = tap.telling(is_open(&self.up), leaves);
+                let mut tap = tap.telling(farewell(&self.up));
                 let down = self.down.poll(context, backend, client, scratch, &mut tap);
                 (up, down)
             });

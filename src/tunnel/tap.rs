@@ -8,7 +8,7 @@ use super::inject::{self, code};
 use super::recorder::Recorder;
 use super::sessions::Session;
 use crate::proto::frame::{Header, Violation};
-use crate::proto::scan::{Frame, Scanner};
+use crate::proto::scan::{Close, Frame, Scanner};
 use crate::proto::weave::Watch;
 use crate::telemetry::labels::Direction;
 use crate::telemetry::metrics::DirectionMetrics;
@@ -20,8 +20,8 @@ pub struct Tap<'t> {
     metrics: &'t DirectionMetrics,
     /// Remembers headers.
     recorder: Option<&'t mut Recorder>,
-    /// Whether the reader is told when the source is gone, and then why.
-    leaves: Option<&'t dyn Fn() -> bool>,
+    /// What the reader is told when the source is gone.
+    farewell: Option<Farewell<'t>>,
 }
 
 impl<'t> Tap<'t> {
@@ -32,7 +32,7 @@ impl<'t> Tap<'t> {
             direction,
             metrics: session.terms.metrics.direction(direction),
             recorder: None,
-            leaves: None,
+            farewell: None,
         }
     }
 
@@ -41,10 +41,31 @@ impl<'t> Tap<'t> {
         Tap { recorder, ..self }
     }
 
-    /// The reader has not closed: it is told when the source is gone. `leaves` says whether that is because longhaul or the
-    /// backend stops.
-    pub fn telling(self, is_open: bool, leaves: &'t dyn Fn() -> bool) -> Tap<'t> {
-        Tap { leaves: is_open.then_some(leaves), ..self }
+    /// The reader is told when the source is gone.
+    pub fn telling(self, farewell: Farewell<'t>) -> Tap<'t> {
+        Tap { farewell: Some(farewell), ..self }
+    }
+}
+
+/// What decides how the one side of a tunnel is told that the other is gone.
+#[derive(Clone, Copy)]
+pub struct Farewell<'t> {
+    /// The Close that it has sent itself: that is answered.
+    pub close: Option<Close>,
+    /// The code by which longhaul has asked the client to go.
+    pub goodbye: Option<u16>,
+    /// Whether longhaul or the backend stops.
+    pub leaves: &'t dyn Fn() -> bool,
+}
+
+impl Farewell<'_> {
+    fn code(&self) -> u16 {
+        match (self.close, self.goodbye) {
+            (Some(close), _) => inject::answer(close),
+            (None, Some(code)) => code,
+            (None, None) if (self.leaves)() => code::SERVICE_RESTART,
+            (None, None) => code::INTERNAL_ERROR,
+        }
     }
 }
 
@@ -86,7 +107,7 @@ impl Watch for Tap<'_> {
     }
 
     fn farewell(&mut self) -> Option<(u16, Vec<u8>)> {
-        let code = if (self.leaves?)() { code::SERVICE_RESTART } else { code::INTERNAL_ERROR };
+        let code = self.farewell?.code();
         Some((code, inject::close(self.direction, code, "")))
     }
 }

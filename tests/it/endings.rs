@@ -192,6 +192,39 @@ async fn who_has_closed_is_not_waited_for() {
     }
 }
 
+/// A Close that is not answered is answered by longhaul, when the other side has had its time.
+#[tokio::test]
+async fn a_close_is_not_awaited_for_ever() {
+    let mut stage = Stage::set("close_timeout = \"300ms\"\nhalf_close_timeout = \"300ms\"\n").await;
+    for (count, (tls, by_client)) in
+        [(false, false), (false, true), (true, false), (true, true)].into_iter().enumerate()
+    {
+        let (mut client, mut backend) = stage.tunnel(tls).await;
+        let close = Message::close(1000, "");
+        if by_client {
+            client.send(&close).await;
+            assert_eq!(backend.receive().await, close);
+            assert_eq!(client.receive().await, close);
+        } else {
+            backend.send(&close).await;
+            assert_eq!(client.receive().await, close);
+            assert_eq!(backend.receive().await, close);
+        }
+        stage.ended(count + 1, "half_close_timeout", "proxy").await;
+    }
+}
+
+/// A backend that ends speaks no TLS: what its client does afterwards is no cut of it.
+#[tokio::test]
+async fn only_who_ended_first_may_have_been_cut() {
+    let mut stage = Stage::set("").await;
+    let (mut client, backend) = stage.tunnel(true).await;
+    drop(backend);
+    assert_eq!(client.receive().await, Message::close(1011, ""));
+    drop(client);
+    stage.ended(1, "ended", "backend").await;
+}
+
 /// Closes the connection by a reset.
 fn reset(socket: impl std::os::fd::AsFd) {
     SockRef::from(&socket).set_linger(Some(Duration::ZERO)).expect("a live socket");

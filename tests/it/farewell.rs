@@ -78,6 +78,40 @@ async fn a_backend_learns_that_its_client_is_gone() {
     }
 }
 
+/// A side that closes, of which the other just hangs up, gets its own Close back.
+#[tokio::test]
+async fn a_close_that_nobody_answers_is_answered() {
+    let mut stage = Stage::set("").await;
+    let mut count = 0;
+    for way in Way::ALL {
+        for (reason, leave) in [("reset", reset as fn(Back)), ("ended", drop)] {
+            count += 1;
+            let (mut client, mut backend) = stage.tunnel(way, None).await;
+            client.send(&Message::close(4999, "bye")).await;
+            assert_eq!(backend.receive().await, Message::close(4999, "bye"));
+            leave(backend);
+            assert_eq!(client.receive().await, Message::close(4999, ""), "{way:?} {reason}");
+            assert_eq!(within("the end", client.try_receive()).await, None);
+            drop(client);
+            let record = stage.ended(count).await;
+            let (code, client) = (json!(4999), json!("client"));
+            let expected = [&code, &client, &json!(false), &json!("sent")];
+            assert_eq!(told(&record)[2..], expected, "{way:?} {record}");
+        }
+    }
+    for (payload, answer) in [(&[][..], 1000), (&[0x03, 0xed], 1002)] {
+        count += 1;
+        let (mut client, mut backend) = stage.tunnel(Way::Plain, None).await;
+        let close = [&[0x88, payload.len() as u8], payload].concat();
+        backend.send_raw(&close).await;
+        within("a Close", client.stream.read_exact(&mut vec![0; close.len()])).await.expect("a live stream");
+        drop(client);
+        assert_eq!(backend.receive().await, Message::close(answer, ""));
+        drop(backend);
+        stage.ended(count).await;
+    }
+}
+
 /// Who does not answer the Close gets the end in time.
 #[tokio::test]
 async fn an_answer_is_awaited_for_close_timeout() {
@@ -113,9 +147,9 @@ async fn who_stands_within_a_frame_is_cut() {
     assert_eq!(stage.proxy.metric(none).await, 3.0);
 }
 
-/// What has been closed by one side is not closed once more.
+/// What has been closed by one side is not closed once more, but answered.
 #[tokio::test]
-async fn nothing_follows_a_close() {
+async fn nothing_but_an_answer_follows_a_close() {
     let mut stage = Stage::set("").await;
     let (mut client, mut backend) = stage.tunnel(Way::Plain, None).await;
     backend.send(&Message::close(4000, "")).await;
@@ -123,6 +157,7 @@ async fn nothing_follows_a_close() {
     assert_eq!(client.receive().await, Message::close(4000, ""));
     assert_eq!(within("the end", client.try_receive()).await, None);
     client.stream.shutdown().await.expect("a live stream");
+    assert_eq!(backend.receive().await, Message::close(4000, ""));
     assert_eq!(within("the end", backend.try_receive()).await, None);
     drop((client, backend));
     let record = stage.ended(1).await;

@@ -121,13 +121,47 @@ async fn a_frame_that_never_ends_holds_nobody_up() {
         backend.send_raw(&[0x82, 100, 1, 2, 3]).await;
         within("half a frame", client.stream.read_exact(&mut [0; 5])).await.expect("a live stream");
         part(&stage, "").await;
+        // The backend can be told, and its client cannot.
+        assert_eq!(backend.receive().await, Message::close(1001, ""));
         let mut rest = Vec::new();
         let _ = within("the end", client.stream.read_to_end(&mut rest)).await;
         assert_eq!(rest, b"");
         let record = stage.ended(count + 1).await;
-        let none = Value::Null;
-        let expected = [&json!("operator"), &json!("proxy"), &none, &none, &json!(false), &json!("cut")];
+        let (code, proxy) = (json!(1001), json!("proxy"));
+        let expected = [&json!("operator"), &proxy, &code, &proxy, &json!(false), &json!("cut")];
         assert_eq!(told(&record), expected, "{way:?} {record}");
+    }
+}
+
+/// Nor is a backend left with half a frame and a record that says it was told.
+#[tokio::test]
+async fn who_is_left_with_half_a_frame_was_cut() {
+    let mut stage = Stage::set("close_timeout = \"300ms\"\n").await;
+    let (mut client, mut backend) = stage.tunnel(Way::Plain, None).await;
+    client.send_raw(&[0x82, 0x80 | 100, 0, 0, 0, 0, 1, 2, 3]).await;
+    let mut half = [0; 9];
+    within("half a frame", backend.stream.read_exact(&mut half)).await.expect("a live stream");
+    part(&stage, "").await;
+    assert_eq!(client.receive().await, Message::close(1001, ""));
+    let mut rest = Vec::new();
+    let _ = within("the end", backend.stream.read_to_end(&mut rest)).await;
+    assert_eq!(rest, b"");
+    let record = stage.ended(1).await;
+    assert_eq!(told(&record)[2..], [&json!(1001), &json!("proxy"), &json!(false), &json!("cut")], "{record}");
+}
+
+/// The client is asked to go, and is gone: the backend hears the same code.
+#[tokio::test]
+async fn a_client_that_hangs_up_instead_of_an_answer_takes_no_reason_along() {
+    let mut stage = Stage::set("").await;
+    for (count, way) in Way::ALL.into_iter().enumerate() {
+        let (mut client, mut backend) = stage.tunnel(way, None).await;
+        part(&stage, "&code=1012").await;
+        assert_eq!(client.receive().await, Message::close(1012, ""));
+        drop(client);
+        assert_eq!(backend.receive().await, Message::close(1012, ""), "{way:?}");
+        backend.send(&Message::close(1012, "")).await;
+        assert_eq!(stage.ended(count + 1).await["reason"], "operator");
     }
 }
 

@@ -55,6 +55,22 @@ async fn who_takes_nothing_is_cut_and_the_other_is_told() {
     }
 }
 
+/// What waits in the kernel for a slow reader is bounded: a Ping or a Close that comes behind it still gets there in time.
+#[tokio::test]
+async fn what_waits_in_the_kernel_is_bounded() {
+    let mut taken = Vec::new();
+    for unsent_max in ["64KiB", "off"] {
+        let keys = "write_timeout = \"off\"\npings = { client = \"off\" }\n";
+        let tcp = format!("[tcp]\nunsent_max = \"{unsent_max}\"\n");
+        let mut stage = Stage::with(keys, &tcp).await;
+        let (_client, mut backend) = stage.tunnel(Way::Plain, None).await;
+        fill(&mut backend.stream, false).await;
+        let (_, table) = stage.proxy.admin("GET", "/api/v1/tunnels").await;
+        taken.push(table["tunnels"][0]["bytes_to_client"].as_u64().expect("a number"));
+    }
+    assert!(taken[0] < 768 << 10 && taken[1] > 2 * taken[0], "{taken:?}");
+}
+
 /// Whoever reads again in time gets what was on its way, to the end of a frame, and a Close behind it.
 #[tokio::test]
 async fn who_reads_after_all_is_told() {

@@ -115,13 +115,13 @@ families! {
     TUNNEL_DURATION = Kind::Histogram(&TUNNEL_SECONDS), "longhaul_tunnel_duration_seconds" ["route"]
         "How long tunnels lived that have ended.";
     TUNNEL_BYTES = Kind::Counter, "longhaul_tunnel_bytes_total" ["route", "direction"]
-        "Bytes that tunnels have passed on, framing included, TLS not.";
+        "Bytes that tunnels received for the other side, framing included, TLS not.";
     TUNNEL_MESSAGES = Kind::Counter, "longhaul_tunnel_messages_total" ["route", "direction", "opcode"]
-        "WebSocket messages that tunnels have passed on: text or binary.";
+        "WebSocket messages that tunnels received for the other side: text or binary.";
     TUNNEL_MESSAGE_BYTES = Kind::Histogram(&MESSAGE_BYTES), "longhaul_tunnel_message_bytes" ["route", "direction"]
         "Payload of WebSocket messages, all fragments, as on the wire.";
     TUNNEL_CONTROL_FRAMES = Kind::Counter, "longhaul_tunnel_control_frames_total" ["route", "direction", "opcode"]
-        "WebSocket control frames that tunnels have passed on: close, ping or pong.";
+        "WebSocket control frames that tunnels received for the other side: close, ping or pong.";
     TUNNEL_CLOSES = Kind::Counter, "longhaul_tunnel_closes_total" ["route", "code", "initiator", "clean"]
         "Tunnels that ended, by their first Close frame: its code, whose it was, and whether both sides closed.";
     TUNNEL_FAREWELLS = Kind::Counter, "longhaul_tunnel_farewells_total" ["route", "result"]

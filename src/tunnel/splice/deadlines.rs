@@ -10,8 +10,8 @@ use crate::config::MaxAge;
 use crate::outcome::{EndReason, Ending, Party};
 use crate::tunnel::goodbye::{Goodbye, Why};
 use crate::tunnel::inject::code;
-use crate::tunnel::lifetime;
 use crate::tunnel::sessions::Session;
+use crate::tunnel::{Terms, lifetime};
 
 /// What has become of a deadline.
 enum Due {
@@ -54,7 +54,7 @@ impl Splice {
         }
         let mut nearest = self.pass_lifetime(now)?;
         let deadlines = [
-            self.pass_closing(now)?,
+            self.pass_closing(now, context)?,
             self.pass_half_close(now, context)?,
             self.pass_pings(now, context)?,
             self.pass_stalls(now, context)?,
@@ -116,17 +116,24 @@ impl Splice {
     }
 
     /// After both Close frames nothing more may be said (RFC 6455 5.5.1), and the backend is to end its connection, then the
-    /// client (7.1.1). Who does not is not waited for.
-    fn pass_closing(&self, now: Instant) -> Result<Option<Instant>, Due> {
+    /// client (7.1.1). After one of them the other is to come. Who does nothing is not waited for.
+    fn pass_closing(&mut self, now: Instant, context: &mut Context<'_>) -> Result<Option<Instant>, Due> {
         if self.closer.is_none() {
             return Ok(None);
         }
-        let close_timeout = self.terms().close_timeout;
-        if !self.is_clean() {
-            return Ok(Some(now + close_timeout));
+        let (is_clean, Terms { close_timeout, half_close_timeout, .. }) = (self.is_clean(), self.terms());
+        let nearest = self.session().active() + if is_clean { *close_timeout } else { *half_close_timeout };
+        if nearest > now {
+            return Ok(Some(nearest));
         }
-        let nearest = self.session().active() + close_timeout;
-        if nearest <= now { Err(Due::End(self.both_ended())) } else { Ok(Some(nearest)) }
+        if is_clean {
+            return Err(Due::End(self.both_ended()));
+        }
+        if self.ended_by.is_some() {
+            return Ok(None);
+        }
+        self.end_for_silence();
+        Err(self.parting_due(now, context))
     }
 
     /// What there is to be done after one side has ended.

@@ -26,7 +26,7 @@ impl Splice {
         let ender = self.ended_by.unwrap_or(Party::Proxy);
         let reason = if self.is_clean() {
             EndReason::Closed
-        } else if self.up.truncated() || self.down.truncated() {
+        } else if (if ender == Party::Client { &self.up } else { &self.down }).truncated() {
             EndReason::Truncated
         } else {
             EndReason::Ended
@@ -106,8 +106,7 @@ impl Splice {
     fn can_be_told(&self, gone: Party) -> bool {
         let (to_other, from_other) =
             if gone == Party::Client { (&self.up, &self.down) } else { (&self.down, &self.up) };
-        let is_open = from_other.weave().scanner().close().is_none() && !from_other.source_ended();
-        to_other.weave().own_close().is_some() || is_open && to_other.weave().may_close()
+        to_other.weave().own_close().is_some() || !from_other.source_ended() && to_other.weave().may_close()
     }
 
     /// Says goodbye; the ending, where the client cannot be told.
@@ -158,6 +157,19 @@ impl Splice {
         None
     }
 
+    /// Who has closed is answered in place of the other side, which does not.
+    pub(super) fn end_for_silence(&mut self) {
+        let closes = [&self.down, &self.up].map(|flow| flow.weave().scanner().close());
+        let legs = [(Direction::ToBackend, &mut self.up), (Direction::ToClient, &mut self.down)];
+        for ((direction, flow), close) in legs.into_iter().zip(closes) {
+            if let Some(code) = close.map(inject::answer) {
+                flow.weave_mut().say_close(code, &inject::close(direction, code, ""));
+            }
+        }
+        let ending = Ending { by: Party::Proxy, reason: EndReason::HalfCloseTimeout };
+        self.begin(|timeout| Parting::of_peers(ending, timeout));
+    }
+
     /// Each gets a Close with its code, as soon as there is a place for it.
     fn tell(&mut self, client: u16, backend: u16) {
         let legs =
@@ -176,6 +188,7 @@ impl Splice {
         let has_own_close = self.closer == Some(Party::Proxy);
         self.was_cut |= ending.by == Party::Proxy && !has_own_close && !self.is_clean();
         let mut end = |mut stream: Stream, to: &Flow, was_cut: &mut bool| {
+            *was_cut |= is_parting && to.weave().is_within_frame();
             if is_late && (!to.is_passed_on() || to.weave().owes()) {
                 *was_cut = true;
                 stream.reset();
