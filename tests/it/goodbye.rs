@@ -150,6 +150,19 @@ async fn who_is_left_with_half_a_frame_was_cut() {
     assert_eq!(told(&record)[2..], [&json!(1001), &json!("proxy"), &json!(false), &json!("cut")], "{record}");
 }
 
+/// But who left its own frame unended is not owed anything.
+#[tokio::test]
+async fn who_is_gone_was_not_cut() {
+    let mut stage = Stage::set("").await;
+    let (mut client, mut backend) = stage.tunnel(Way::Plain, None).await;
+    client.send_raw(&[0x82, 0x80 | 100, 0, 0, 0, 0, 1, 2, 3]).await;
+    within("half a frame", backend.stream.read_exact(&mut [0; 9])).await.expect("a live stream");
+    drop(backend);
+    assert_eq!(client.receive().await, Message::close(1011, ""));
+    drop(client);
+    assert_eq!(stage.ended(1).await["farewell"], "sent");
+}
+
 /// The client is asked to go, and is gone: the backend hears the same code.
 #[tokio::test]
 async fn a_client_that_hangs_up_instead_of_an_answer_takes_no_reason_along() {

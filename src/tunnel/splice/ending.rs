@@ -188,7 +188,8 @@ impl Splice {
         let has_own_close = self.closer == Some(Party::Proxy);
         self.was_cut |= ending.by == Party::Proxy && !has_own_close && !self.is_clean();
         let mut end = |mut stream: Stream, to: &Flow, was_cut: &mut bool| {
-            *was_cut |= is_parting && to.weave().is_within_frame();
+            let is_there = !matches!(stream, Stream::Boxed(Boxed::Gone));
+            *was_cut |= is_parting && is_there && to.weave().is_within_frame();
             if is_late && (!to.is_passed_on() || to.weave().owes()) {
                 *was_cut = true;
                 stream.reset();
