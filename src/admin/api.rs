@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout};
 use super::backends;
 use super::serve::{Answer, response};
 use super::tunnels;
+use crate::outcome::Party;
 use crate::proto::authority;
 use crate::proxy::Plane;
 use crate::state::orders::{Asker, Order, Reload, Reloaded};
@@ -157,6 +158,11 @@ fn describe(session: &Session) -> Value {
             "close_code": control.close.and_then(|close| close.code),
         })
     };
+    let goodbye = session.goodbye();
+    let closed_by = |direction, party: Party| session.control(direction).is_closer.then_some(party);
+    let closer = closed_by(Direction::ToBackend, Party::Client)
+        .or_else(|| closed_by(Direction::ToClient, Party::Backend))
+        .or_else(|| goodbye.as_ref().map(|_| Party::Proxy));
     json!({
         "id": session.id.to_string(),
         "client": session.client.to_string(),
@@ -172,7 +178,8 @@ fn describe(session: &Session) -> Value {
         "messages_to_client": session.messages(Direction::ToClient),
         "client_round_trip_ms": round_trip(Direction::ToClient),
         "backend_round_trip_ms": round_trip(Direction::ToBackend),
-        "asked_to_go": session.goodbye().map(|goodbye| goodbye.why().ending().label()),
+        "asked_to_go": goodbye.map(|goodbye| goodbye.why().ending().label()),
+        "close_initiator": closer.map(Party::label),
         "to_backend": of(Direction::ToBackend),
         "to_client": of(Direction::ToClient),
     })

@@ -26,6 +26,8 @@ pub struct Control {
     pub pongs: u64,
     /// The first Close.
     pub close: Option<Close>,
+    /// Whether that came before one of the other side, and before longhaul was to send one.
+    pub is_closer: bool,
 }
 
 /// The same, as the tunnel's own task counts and others read.
@@ -33,12 +35,13 @@ pub struct Control {
 struct Cells {
     pings: AtomicU64,
     pongs: AtomicU64,
-    /// The first Close: its code, [`CLOSED`], and [`WITH_CODE`] if it has one.
+    /// The first Close: its code, [`CLOSED`], [`WITH_CODE`] if it has one, and [`CLOSER`] if nobody else had closed.
     close: AtomicU32,
 }
 
 const CLOSED: u32 = 1 << 16;
 const WITH_CODE: u32 = 1 << 17;
+const CLOSER: u32 = 1 << 18;
 
 impl Seldom {
     /// Counts a frame; one that is no control frame is not counted here. `close` is the first Close so far.
@@ -47,9 +50,11 @@ impl Seldom {
         match (kind, close) {
             (Kind::Ping, _) => cells.pings.store(cells.pings.load(Relaxed) + 1, Relaxed),
             (Kind::Pong, _) => cells.pongs.store(cells.pongs.load(Relaxed) + 1, Relaxed),
-            (Kind::Close, Some(close)) => {
+            (Kind::Close, Some(close)) if cells.close.load(Relaxed) == 0 => {
                 let code = close.code.map_or(0, |code| WITH_CODE | u32::from(code));
-                cells.close.store(CLOSED | code, Relaxed);
+                let others = self.control.iter().any(|cells| cells.close.load(Relaxed) != 0);
+                let closer = if others || self.goodbye().is_some() { 0 } else { CLOSER };
+                cells.close.store(CLOSED | code | closer, Relaxed);
             }
             _ => {}
         }
@@ -87,6 +92,7 @@ impl Seldom {
             pings: cells.pings.load(Relaxed),
             pongs: cells.pongs.load(Relaxed),
             close: (close & CLOSED != 0).then_some(Close { code }),
+            is_closer: close & CLOSER != 0,
         }
     }
 }

@@ -76,6 +76,7 @@ async fn a_live_tunnel_is_told_with_all_that_it_is_and_does() {
         "client_round_trip_ms": null,
         "backend_round_trip_ms": null,
         "asked_to_go": null,
+        "close_initiator": null,
         "to_backend": {
             "bytes": 3 * (6 + 5), "text_messages": 3, "binary_messages": 0, "pings": 0, "pongs": 0,
             "closed": false, "close_code": null,
@@ -90,8 +91,20 @@ async fn a_live_tunnel_is_told_with_all_that_it_is_and_does() {
     let later = |table: &Value| table["tunnels"][0]["idle_ms"].as_u64() > Some(idle + 20);
     let aged = number(table(&proxy, later).await["tunnels"][0].get("age_ms").cloned());
     assert!(aged >= age + 20, "{age} ms, then {aged} ms");
-    client.send(&crate::kit::Message::close(1000, "")).await;
+    // Who closes first, and with what.
     behind.send(&crate::kit::Message::close(1000, "")).await;
+    assert_eq!(client.receive().await, crate::kit::Message::close(1000, ""));
+    let closed = table(&proxy, |table| table["tunnels"][0]["to_client"]["closed"] == true).await;
+    client.send(&crate::kit::Message::close(4001, "")).await;
+    assert_eq!(behind.receive().await, crate::kit::Message::close(4001, ""));
+    let answered = table(&proxy, |table| table["tunnels"][0]["to_backend"]["closed"] == true).await;
+    for table in [closed, answered] {
+        let tunnel = &table["tunnels"][0];
+        assert_eq!(
+            (&tunnel["close_initiator"], &tunnel["to_client"]["close_code"]),
+            (&json!("backend"), &json!(1000))
+        );
+    }
     drop((client, behind));
     table(&proxy, |table| total(table) == 0).await;
 }

@@ -38,7 +38,12 @@ async fn each_end_has_its_name_and_its_close() {
             let (mut client, backend) = stage.tunnel(way, None).await;
             assert_eq!(client.receive().await, Message::close(code, reason));
             let (_, table) = stage.proxy.admin("GET", "/api/v1/tunnels").await;
-            assert_eq!(table["tunnels"][0]["asked_to_go"], name, "{way:?} {table}");
+            let row = &table["tunnels"][0];
+            assert_eq!(
+                (&row["asked_to_go"], &row["close_initiator"]),
+                (&json!(name), &json!("proxy")),
+                "{way:?}"
+            );
             answer((client, backend), code).await;
             let record = stage.ended(count + 1).await;
             let expected =
