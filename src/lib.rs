@@ -170,18 +170,18 @@
 //! ([`tunnel::care`]), from its first Ping on.
 //!
 //! Lease, permit, gauge, listener and metric handles are pointers in the task; route, backend and listener names
-//! are shared. A subprotocol that was agreed on costs 16 bytes and its length. TLS from the client adds 6,473 bytes: rustls' read
-//! buffer (4,096), its connection (1,208), its record bookkeeping (640 + 2 x 96), its traffic state (224) and keys (2 x
-//! 48), and 1,216 bytes of AES contexts in the C library's heap. The allocator's rounding and pages in use make that
-//! 1.5 and 9.3 KiB of resident memory; tests hold the sizes of the structs and the counts of blocks and bytes
-//! (`tests/it/sizes.rs`, `tests/bench/counts`).
+//! are shared. A subprotocol that was agreed on costs 16 bytes and its length. TLS from the client adds 2,409 bytes: its stream
+//! with rustls' connection in it (1,240), what that keeps for messages of the handshake (640) and for records (2 x 96), its
+//! traffic state (224), keys (2 x 48) and names (17), and 1,216 bytes of AES contexts in the C library's heap. The
+//! allocator's rounding and pages in use make that 1.5 and 5.3 KiB of resident memory; tests hold the sizes of the structs and
+//! the counts of blocks and bytes (`tests/it/sizes.rs`, `tests/bench/counts`).
 //!
-//! Over HTTP/2 the first tunnel of a connection holds 46,186 bytes in 39 blocks, each further one about 1,700: its task,
+//! Over HTTP/2 the first tunnel of a connection holds 42,164 bytes in 39 blocks, each further one about 1,700: its task,
 //! its place in the live table, its timer and one socket as above, 184 bytes of its stream, and about 400 in h2's tables. Of
 //! the connection's bytes 28 KiB are h2's buffers (16,384 for what it writes, 8,192 for what it reads) and its table of
 //! fields (4,096), which no setting makes smaller, 4,352 the task of the connection. Hence the default of
-//! [`extended_connect`](config::Tls::extended_connect): resident are 31 KiB a connection and 2 to 3 a tunnel, where a
-//! tunnel of its own over HTTP/1.1 takes 9.3, so that it pays from five tunnels a connection on, and a browser has one.
+//! [`extended_connect`](config::Tls::extended_connect): resident are 27 KiB a connection and 2 to 3 a tunnel, where a
+//! tunnel of its own over HTTP/1.1 takes 5.3, so that it pays from ten tunnels a connection on, and a browser has one.
 //!
 //! # HTTP/2
 //! The connection has a task that moves the bytes of all its streams ([`listen::http2`]); each stream has one of its own,
@@ -268,7 +268,9 @@
 //! | tunnels that a pool's rebalancing asks to go a second | `rebalance.per_second` | the others wait |
 //! | a stop, from the closing of the listeners on | `drain.deadline` | what is left is cut |
 //! | a step of a tunnel's parting: to the end of a frame, to each side's Close | the route's `close_timeout` | it is cut |
-//! | encrypted bytes inside TLS | 64 KiB a connection | nothing more is read |
+//! | encrypted bytes that a socket does not take | 64 KiB a connection | nothing more is read for it |
+//! | an incomplete TLS record, and decrypted bytes that a reader has no room for | 18 KiB each a connection | a longer record is refused; its sender is silent, as above |
+//! | a message of the TLS handshake in several records | 64 KiB with their headers | the connection is cut |
 //! | a client certificate's subject, and its names | 4 KiB of text each | the connection is cut |
 //! | secrets for tickets, in a file | 16 | the file is refused |
 //! | regular expressions of routes | 1,000 different ones, 256 KiB each, and caches of that size | the file is refused |
@@ -308,8 +310,12 @@
 //!   family without addresses.
 //! * **Unix sockets in the types of TCP** ([`net::listening`]): a stream socket is its descriptor, and an enum of both
 //!   families would make every stream larger than a socket.
-//! * **tokio-rustls' own enum of both sides** in [`net::stream::Stream`]: a variant for each side would make every stream
-//!   larger than a socket, and rustls' states of a server and of a client are of about the same size.
+//! * **TLS on rustls' unbuffered API** ([`net::tls::stream`]), where tokio-rustls' streams were: those keep a read buffer of 4
+//!   KiB for as long as a connection lives, more than half of what an idle tunnel with TLS took, and read 4 KiB at a time, three
+//!   system calls a record. A record costs two blocks of rustls' still, as decryption and encryption there end in memory of
+//!   their own. tokio-rustls reads the ClientHello where names that are unknown are refused.
+//! * **One type for both sides of TLS** in [`net::stream::Stream`]: a variant for each side would make every stream larger
+//!   than a socket, and rustls' states of a server and of a client are of about the same size.
 //! * **Shared session tickets are AES-256-GCM-SIV** ([`net::tls::tickets`]): under long-lived keys, machines that draw
 //!   nonces at random may draw one twice. What a listener demands of clients is part of the derivation of its keys, so that
 //!   a session cannot be resumed where it could not have begun.

@@ -23,7 +23,7 @@ pub async fn linger(mut stream: Stream) {
         match &mut stream {
             Stream::Tcp(tcp) => drain(tcp).await,
             // Nobody wants it decrypted.
-            Stream::Boxed(Boxed::Tls(tls)) => drain(tls.get_mut().0).await,
+            Stream::Boxed(Boxed::Tls(tls)) => drain(tls.socket_mut()).await,
             Stream::Boxed(Boxed::Http2(_) | Boxed::Gone) => Ok(()),
         }
     };

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsStream;
 
 use super::http2::duplex::Duplex;
 use super::socket;
+use super::tls::stream::TlsStream;
 
 /// A connection to a client or to a backend.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub enum Stream {
 pub enum Boxed {
     /// TLS over TCP, as its server towards clients, as its client towards backends: rustls' state is over a kilobyte, of
     /// either kind about the same.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream>),
     /// A stream of a client's HTTP/2 connection (RFC 8441).
     Http2(Box<Duplex>),
     /// One that was there and is not any more: it has ended, and what is written to it is lost.
@@ -38,7 +38,7 @@ impl Stream {
     pub fn reset(self) {
         match self {
             Stream::Tcp(tcp) => socket::reset_on_close(&tcp),
-            Stream::Boxed(Boxed::Tls(tls)) => socket::reset_on_close(tls.get_ref().0),
+            Stream::Boxed(Boxed::Tls(tls)) => socket::reset_on_close(tls.socket()),
             Stream::Boxed(Boxed::Http2(duplex)) => duplex.reset(),
             Stream::Boxed(Boxed::Gone) => {}
         }
@@ -52,7 +52,7 @@ impl Stream {
     pub fn peek(&self) -> io::Result<usize> {
         match self {
             Stream::Tcp(tcp) => socket::peek(tcp),
-            Stream::Boxed(Boxed::Tls(tls)) => socket::peek(tls.get_ref().0),
+            Stream::Boxed(Boxed::Tls(tls)) => socket::peek(tls.socket()),
             Stream::Boxed(Boxed::Http2(_)) => Err(io::ErrorKind::WouldBlock.into()),
             Stream::Boxed(Boxed::Gone) => Ok(0),
         }

@@ -1,5 +1,9 @@
 //! The fuzz targets of every parser, for a moment: over their seeds, over bytes made from them, and over any bytes.
 
+#[path = "../fuzz/src/duet.rs"]
+pub mod duet;
+#[path = "../fuzz/src/records.rs"]
+mod records;
 #[path = "../fuzz/src/targets.rs"]
 mod targets;
 
@@ -8,6 +12,7 @@ use std::fs;
 use std::path::Path;
 
 use fastrand::Rng;
+use longhaul::net::tls;
 use longhaul::proto;
 
 /// Inputs for each target: a second or two for all of them.

@@ -31,6 +31,7 @@ mod log;
 mod memory;
 mod messages;
 mod metrics;
+mod openssl;
 mod origins;
 mod pings;
 mod pools;

@@ -3,6 +3,7 @@
 mod ciphers;
 mod clients;
 mod names;
+mod records;
 mod tickets;
 
 use rustls::version::{TLS12, TLS13};

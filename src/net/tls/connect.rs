@@ -11,11 +11,12 @@ use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
-use tokio_rustls::{TlsConnector, TlsStream};
 
 use super::authorities::Authorities;
 use super::certificate::LoadedCertificate;
-use super::{BUFFER_BYTES_MAX, TlsError, versions};
+use super::session::Session;
+use super::stream::TlsStream;
+use super::{TlsError, versions};
 use crate::config::TlsVersion;
 
 /// Sessions that are kept for each name (rustls: one of TLS 1.2, eight of TLS 1.3).
@@ -98,17 +99,16 @@ impl Connector {
         tcp: TcpStream,
         host: &str,
         deadline: Instant,
-    ) -> Result<Box<TlsStream<TcpStream>>, TlsError> {
+    ) -> Result<Box<TlsStream>, TlsError> {
         let name = match &self.settings.server_name {
             Some(name) => name.clone(),
             None => server_name(host)
                 .map_err(|error| TlsError::Failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?,
         };
-        let connector = TlsConnector::from(self.config.clone());
-        let handshake =
-            connector.connect_with(name, tcp, |session| session.set_buffer_limit(Some(BUFFER_BYTES_MAX)));
-        match timeout_at(deadline, handshake).await {
-            Ok(result) => Ok(Box::new(TlsStream::Client(result.map_err(TlsError::Failed)?))),
+        let session = Session::client(self.config.clone(), name)
+            .map_err(|error| TlsError::Failed(io::Error::other(error)))?;
+        match timeout_at(deadline, TlsStream::handshake(tcp, session, Vec::new())).await {
+            Ok(result) => result.map_err(TlsError::Failed),
             Err(_) => Err(TlsError::Timeout),
         }
     }

@@ -5,9 +5,13 @@ pub mod authorities;
 pub mod certificate;
 pub mod clients;
 pub mod connect;
+mod kept;
 mod names;
+mod overheard;
 mod resolver;
 pub mod secrets;
+pub mod session;
+pub mod stream;
 mod suites;
 pub mod tickets;
 mod turns;
@@ -19,23 +23,23 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use rustls::crypto::{SecureRandom, aws_lc_rs};
-use rustls::server::{Acceptor, ServerConnection};
+use rustls::server::Acceptor;
 use rustls::{HandshakeKind, ProtocolVersion, ServerConfig, SupportedProtocolVersion};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor, TlsStream, server};
+use tokio_rustls::LazyConfigAcceptor;
 
 use self::certificate::LoadedCertificate;
 use self::clients::{ClientCertificate, Clients, Rules};
+use self::overheard::Overheard;
 use self::resolver::Resolver;
 use self::secrets::Secrets;
+use self::session::Session;
+use self::stream::TlsStream;
 use self::tickets::Tickets;
 use crate::config::{Cipher, TlsVersion, UnknownName};
 
-/// What may wait inside rustls for the socket, per connection: a tunnel's whole scratch buffer, encrypted, goes to the
-/// socket in one write.
-const BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// A fatal alert, `unrecognized_name` (RFC 6066 3), in a record of its own (RFC 8446 5.1 and 6).
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 
@@ -148,7 +152,7 @@ impl Terminator {
         tcp: TcpStream,
         deadline: Duration,
         at_once_max: usize,
-    ) -> Result<(Box<TlsStream<TcpStream>>, Agreed), HandshakeError> {
+    ) -> Result<(Box<TlsStream>, Agreed), HandshakeError> {
         let handshake = async {
             // The ClientHello is there, or its beginning.
             let _ = tcp.readable().await;
@@ -159,7 +163,7 @@ impl Terminator {
             Ok(result) => result?,
             Err(_) => return Err(HandshakeError::Timeout),
         };
-        let session = stream.get_ref().1;
+        let session = stream.session();
         let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
         let client = match &self.settings.clients {
             Some(clients) => clients.admit(session.peer_certificates(), resumed)?,
@@ -171,19 +175,18 @@ impl Terminator {
         };
         let http2 = session.alpn_protocol() == Some(HTTP2);
         let agreed = Agreed { version, resumed, http2, client: client.map(Arc::new) };
-        Ok((Box::new(TlsStream::Server(stream)), agreed))
+        Ok((stream, agreed))
     }
 
-    async fn handshake(&self, tcp: TcpStream) -> Result<server::TlsStream<TcpStream>, HandshakeError> {
-        let limit = |session: &mut ServerConnection| session.set_buffer_limit(Some(BUFFER_BYTES_MAX));
-        let finished = match self.settings.unknown_name {
-            UnknownName::Default => TlsAcceptor::from(self.config.clone()).accept_with(tcp, limit).await,
+    async fn handshake(&self, tcp: TcpStream) -> Result<Box<TlsStream>, HandshakeError> {
+        let (tcp, came) = match self.settings.unknown_name {
+            UnknownName::Default => (tcp, Vec::new()),
             // In a box of its own: all connections would be larger by what few listeners need.
-            UnknownName::Refuse => {
-                Box::pin(self.start(tcp)).await?.into_stream_with(self.config.clone(), limit).await
-            }
+            UnknownName::Refuse => Box::pin(self.hello(tcp)).await?,
         };
-        finished.map_err(|error| match connect::rustls_error(&error) {
+        let session = Session::server(self.config.clone())
+            .map_err(|error| HandshakeError::Failed(io::Error::other(error)))?;
+        TlsStream::handshake(tcp, session, came).await.map_err(|error| match connect::rustls_error(&error) {
             Some(rustls::Error::NoCertificatesPresented | rustls::Error::InvalidCertificate(_)) => {
                 HandshakeError::ClientCertificate(error)
             }
@@ -191,15 +194,16 @@ impl Terminator {
         })
     }
 
-    /// Reads the ClientHello, and goes on unless it asks for a name that no certificate is for.
-    async fn start(&self, tcp: TcpStream) -> Result<tokio_rustls::StartHandshake<TcpStream>, HandshakeError> {
-        let start =
-            LazyConfigAcceptor::new(Acceptor::default(), tcp).await.map_err(HandshakeError::Failed)?;
+    /// Reads the ClientHello, and goes on unless it asks for a name that no certificate is for. What was read comes back.
+    async fn hello(&self, tcp: TcpStream) -> Result<(TcpStream, Vec<u8>), HandshakeError> {
+        let start = LazyConfigAcceptor::new(Acceptor::default(), Overheard::new(tcp))
+            .await
+            .map_err(HandshakeError::Failed)?;
         // No name at all is none that is unknown: a client that asks by address sends none.
         if start.client_hello().server_name().is_none_or(|name| self.resolver.knows(name)) {
-            return Ok(start);
+            return Ok(start.io.into_parts());
         }
-        let mut tcp = start.io;
+        let (mut tcp, _) = start.io.into_parts();
         // A client that has left needs no alert.
         let _ = tcp.write_all(&UNRECOGNIZED_NAME).await;
         let _ = tcp.shutdown().await;

@@ -18,6 +18,7 @@ use super::proto::weave::{Next, Offence, Watch, Weave};
 use super::proto::{
     authority, cookie, forwarded, hop, http2, list, origin, persistence, prefix, proxy_header, query,
 };
+use super::records::records;
 
 /// A target and its name.
 pub type Target = (&'static str, fn(&[u8]));
@@ -42,6 +43,7 @@ pub const TARGETS: &[Target] = &[
     ("prefix", replace_prefix),
     ("query", read_query),
     ("cookie", read_cookies),
+    ("records", records),
 ];
 
 /// A frame's header is the same written again, and is only short until it is whole.
