@@ -48,10 +48,11 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> io::Result<(
     drop(head);
     let mut echo = Echo::default();
     loop {
-        let answer = read(&mut stream, |bytes| echo.answer(bytes)).await?;
+        // A part of a header has no answer yet.
+        let (ended, answer) = read(&mut stream, |bytes| (bytes.is_empty(), echo.answer(bytes))).await?;
         stream.write_all(&answer).await?;
         stream.flush().await?;
-        if answer.is_empty() || echo.closed {
+        if ended || echo.closed {
             // RFC 6455 7.1.1: the server ends the connection first.
             return stream.shutdown().await;
         }

@@ -136,6 +136,8 @@ pub static CASES: &[Case] = &[
     ),
     case("rest-plain", "all idle tunnels together, plain", Door::Plain, Work::Rest),
     case("small-plain", "echo 125 B, plain", Door::Plain, echo(64, SMALL, 1)),
+    case("small-plain-1", "echo 125 B, plain, 1 tunnel", Door::Plain, echo(1, SMALL, 1)),
+    case("small-plain-1000", "echo 125 B, plain, 1,000 tunnels at once", Door::Plain, echo(1_000, SMALL, 1)),
     case("small-tls", "echo 125 B, TLS", Door::Tls, echo(64, SMALL, 1)),
     case("small-tls-both", "echo 125 B, TLS on both legs", Door::TlsBoth, echo(64, SMALL, 1)),
     case(
@@ -160,6 +162,7 @@ pub static CASES: &[Case] = &[
         Door::Plain,
         echo(64, SMALL, 16),
     ),
+    case("middle-plain", "echo 16 KiB, plain", Door::Plain, echo(16, MIDDLE, 1)),
     case("middle-tls", "echo 16 KiB, TLS", Door::Tls, echo(16, MIDDLE, 1)),
     case("middle-tls-both", "echo 16 KiB, TLS on both legs", Door::TlsBoth, echo(16, MIDDLE, 1)),
     case("large-tls", "echo 1 MiB, TLS", Door::Tls, echo(4, LARGE, 1)),

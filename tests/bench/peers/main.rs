@@ -27,7 +27,7 @@ use clap::Parser;
 
 use crate::cases::{CASES, Case};
 use crate::load::Load;
-use crate::proxies::{Kind, Site};
+use crate::proxies::{Kind, Relay, Site};
 use crate::report::Report;
 
 /// The floor has longhaul's allocator.
@@ -67,6 +67,9 @@ struct Options {
     /// Another build of longhaul; absent: the one of this tree.
     #[arg(long, value_name = "PATH", default_value = env!("CARGO_BIN_EXE_longhaul"))]
     longhaul: PathBuf,
+    /// A relay that is measured, too, in plain text; it is started as PROGRAM NAME LISTEN BACKEND; may be repeated.
+    #[arg(long = "relay", value_name = "NAME=PROGRAM")]
+    relays: Vec<Relay>,
     /// Names the cases and ends.
     #[arg(long)]
     list: bool,
@@ -104,11 +107,12 @@ fn chosen(names: &[String]) -> Vec<&'static Case> {
 async fn compare(options: &Options, cases: &[&'static Case]) {
     let pki = kit::Pki::new();
     let site = Site::new(options, &pki).await;
-    let kinds: Vec<Kind> = Kind::ALL
+    let mut kinds: Vec<Kind> = Kind::ALL
         .into_iter()
         .filter(|kind| options.peers.is_empty() || options.peers.contains(kind))
         .filter(|kind| site.is_installed(*kind))
         .collect();
+    kinds.extend(options.relays.iter().map(|relay| Kind::Relay(relay.name)));
     let load = Load::new(&pki, options.seconds, options.tunnels);
     let mut report = Report::new(&site, &kinds);
     report.head();

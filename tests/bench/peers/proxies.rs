@@ -9,6 +9,7 @@ mod nginx;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -34,6 +35,17 @@ pub enum Kind {
     Haproxy,
     Envoy,
     Caddy,
+    /// An experiment, by the name that it was given.
+    #[value(skip)]
+    Relay(&'static str),
+}
+
+/// An experiment, and where it is.
+#[derive(Clone, Debug)]
+pub struct Relay {
+    /// Lives as long as the bench.
+    pub name: &'static str,
+    program: PathBuf,
 }
 
 /// What a proxy is told.
@@ -86,12 +98,13 @@ impl Kind {
             Kind::Haproxy => "haproxy",
             Kind::Envoy => "envoy",
             Kind::Caddy => "caddy",
+            Kind::Relay(name) => name,
         }
     }
 
-    /// Whether it is neither longhaul nor the floor.
+    /// Whether it is a proxy of others.
     pub fn is_peer(self) -> bool {
-        !matches!(self, Kind::Longhaul | Kind::Floor)
+        !matches!(self, Kind::Longhaul | Kind::Floor | Kind::Relay(_))
     }
 
     /// What makes the program say its version.
@@ -99,8 +112,17 @@ impl Kind {
         match self {
             Kind::Nginx | Kind::Haproxy => "-v",
             Kind::Longhaul | Kind::Envoy => "--version",
-            Kind::Floor | Kind::Caddy => "version",
+            Kind::Floor | Kind::Caddy | Kind::Relay(_) => "version",
         }
+    }
+}
+
+impl FromStr for Relay {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Relay, &'static str> {
+        let (name, program) = text.split_once('=').ok_or("NAME=PROGRAM is missing")?;
+        Ok(Relay { name: String::from(name).leak(), program: program.into() })
     }
 }
 
@@ -135,15 +157,17 @@ impl Site {
         // No proxy can resume a session with the backend.
         server.send_tls13_tickets = 0;
         let own = std::env::current_exe().expect("the path of this program");
+        let mut programs = vec![
+            (Kind::Longhaul, options.longhaul.clone()),
+            (Kind::Floor, own),
+            (Kind::Nginx, options.nginx.clone()),
+            (Kind::Haproxy, options.haproxy.clone()),
+            (Kind::Envoy, options.envoy.clone()),
+            (Kind::Caddy, options.caddy.clone()),
+        ];
+        programs.extend(options.relays.iter().map(|relay| (Kind::Relay(relay.name), relay.program.clone())));
         Site {
-            programs: vec![
-                (Kind::Longhaul, options.longhaul.clone()),
-                (Kind::Floor, own),
-                (Kind::Nginx, options.nginx.clone()),
-                (Kind::Haproxy, options.haproxy.clone()),
-                (Kind::Envoy, options.envoy.clone()),
-                (Kind::Caddy, options.caddy.clone()),
-            ],
+            programs,
             plain_backend: crate::backend::start(None).await,
             tls_backend: crate::backend::start(Some(server.into())).await,
             issued,
@@ -153,7 +177,7 @@ impl Site {
 
     /// The version that a program states.
     pub fn version(&self, kind: Kind) -> Option<String> {
-        if kind == Kind::Floor {
+        if matches!(kind, Kind::Floor | Kind::Relay(_)) {
             return Some("of this tree".into());
         }
         let output = Command::new(self.program(kind)).arg(kind.version_argument()).output().ok()?;
@@ -178,6 +202,9 @@ impl Site {
             Door::Http2 { .. } => matches!(kind, Kind::Floor | Kind::Nginx),
             _ => kind.is_peer() && case.variant == Variant::TwoWorkers,
         };
+        let left_out = left_out
+            || matches!(kind, Kind::Relay(_))
+                && (case.door != Door::Plain || case.variant == Variant::TwoWorkers);
         if left_out {
             return None;
         }
@@ -199,6 +226,9 @@ impl Site {
             Kind::Haproxy => haproxy::configure(&mut command, &setup),
             Kind::Envoy => envoy::configure(&mut command, &setup),
             Kind::Caddy => caddy::configure(&mut command, &setup),
+            Kind::Relay(name) => {
+                command.arg(name).args([setup.address, setup.backend].map(|address| address.to_string()));
+            }
         }
         let cores = match case.variant {
             Variant::TwoWorkers => "0,1".to_string(),

@@ -37,8 +37,12 @@ impl<'r> Report<'r> {
             println!("* {}: {}", kind.name(), self.site.version(*kind).unwrap_or_default());
         }
         let names: Vec<&str> = self.kinds.iter().map(|kind| kind.name()).collect();
-        println!("\n| case | unit | {} | longhaul / floor | longhaul / best peer |", names.join(" | "));
-        println!("|---|---|{}---|---|", "---|".repeat(names.len()));
+        let relays: String = self.relays().map(|kind| format!(" {} / floor |", kind.name())).collect();
+        println!(
+            "\n| case | unit | {} | longhaul / floor | longhaul / best peer |{relays}",
+            names.join(" | ")
+        );
+        println!("|---|---|{}---|---|{}", "---|".repeat(names.len()), "---|".repeat(self.relays().count()));
     }
 
     /// One case.
@@ -48,10 +52,12 @@ impl<'r> Report<'r> {
             let values = column(rounds, index);
             let _ = write!(cells, " {} |", spread(&values, digits(case)));
         }
-        let to_floor = self.ratios(rounds, |kind| kind == Kind::Floor);
-        let to_best = self.ratios(rounds, Kind::is_peer);
+        let to_floor = self.ratios(rounds, Kind::Longhaul, |kind| kind == Kind::Floor);
+        let to_best = self.ratios(rounds, Kind::Longhaul, Kind::is_peer);
+        let relays = self.relays().map(|relay| self.ratios(rounds, relay, |kind| kind == Kind::Floor));
+        let relays: String = relays.map(|ratios| format!(" {} |", spread(&ratios, 2))).collect();
         println!(
-            "| {} | {} |{cells} {} | {} |",
+            "| {} | {} |{cells} {} | {} |{relays}",
             case.title,
             case.unit(),
             spread(&to_floor, 2),
@@ -83,10 +89,14 @@ impl<'r> Report<'r> {
         }
     }
 
-    /// longhaul's figure by the least figure of those that are `wanted`, round by round.
-    fn ratios(&self, rounds: &[Round], wanted: impl Fn(Kind) -> bool) -> Vec<f64> {
+    fn relays(&self) -> impl Iterator<Item = Kind> {
+        self.kinds.iter().copied().filter(|kind| matches!(kind, Kind::Relay(_)))
+    }
+
+    /// The figure of `of` by the least figure of those that are `wanted`, round by round.
+    fn ratios(&self, rounds: &[Round], of: Kind, wanted: impl Fn(Kind) -> bool) -> Vec<f64> {
         let ratio = |round: &Round| {
-            let own = self.kinds.iter().position(|kind| *kind == Kind::Longhaul)?;
+            let own = self.kinds.iter().position(|kind| *kind == of)?;
             let own = round.get(own)?.as_ref()?.value;
             let others = self.kinds.iter().zip(round).filter(|(kind, _)| wanted(**kind));
             let least = others.filter_map(|(_, figure)| Some(figure.as_ref()?.value)).reduce(f64::min)?;
