@@ -35,7 +35,9 @@ pub enum Door {
 pub enum Work {
     /// Open tunnels, echo one message in each, and leave them: memory.
     Idle,
-    /// The same, and then: CPU time that the proxy spends meanwhile.
+    /// The same, when each has answered a Ping of the proxy's own. Only longhaul sends any.
+    Pinged,
+    /// The same as idle, and then: CPU time that the proxy spends meanwhile.
     Rest,
     /// Echo messages over and over.
     Echo {
@@ -80,13 +82,13 @@ pub enum Variant {
 impl Case {
     /// Whether measuring again says nothing new.
     pub fn is_exact(&self) -> bool {
-        matches!(self.work, Work::Idle | Work::Rest)
+        matches!(self.work, Work::Idle | Work::Pinged | Work::Rest)
     }
 
     /// What the figures of this row count.
     pub fn unit(&self) -> &'static str {
         match self.work {
-            Work::Idle => "KiB",
+            Work::Idle | Work::Pinged => "KiB",
             Work::Rest => "ms CPU per s",
             Work::Echo { in_flight: 1, .. } => "us CPU per round trip",
             Work::Echo { .. } => "us CPU per message",
@@ -120,6 +122,8 @@ const OPEN: Work = Work::Open { active: 16, group: Group::X25519 };
 pub static CASES: &[Case] = &[
     case("idle-plain", "idle tunnel, plain", Door::Plain, Work::Idle),
     case("idle-tls", "idle tunnel, TLS", Door::Tls, Work::Idle),
+    case("pinged-plain", "idle tunnel, plain, after a Ping", Door::Plain, Work::Pinged),
+    case("pinged-tls", "idle tunnel, TLS, after a Ping", Door::Tls, Work::Pinged),
     case("idle-tls-both", "idle tunnel, TLS on both legs", Door::TlsBoth, Work::Idle),
     case("idle-http2", "idle tunnel, HTTP/2, 1 a connection", Door::Http2 { per_connection: 1 }, Work::Idle),
     case(

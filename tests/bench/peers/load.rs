@@ -27,6 +27,8 @@ const WARM_UP_TUNNELS: usize = 200;
 const OPENING: usize = 32;
 /// From the last tunnel to the reading of memory: allocators give back a little later.
 const SETTLE: Duration = Duration::from_secs(2);
+/// In which each tunnel has its first Ping, by longhaul's defaults.
+const PINGS: Duration = Duration::from_secs(31);
 /// How long idle tunnels are watched for the CPU time that they cost.
 const REST: Duration = Duration::from_secs(10);
 /// Work before the measurement begins.
@@ -115,7 +117,8 @@ impl Load {
 
     async fn work(&self, work: Work, entrance: Entrance, proxy: &Proxy) -> io::Result<Figure> {
         match work {
-            Work::Idle => self.idle(entrance, proxy).await,
+            Work::Idle => self.idle(entrance, proxy, false).await,
+            Work::Pinged => self.idle(entrance, proxy, true).await,
             Work::Rest => self.rest(entrance, proxy).await,
             Work::Echo { tunnels, active, message_bytes, in_flight } => {
                 let tunnels = open_many(&entrance, tunnels).await?;
@@ -149,11 +152,23 @@ impl Load {
         }
     }
 
-    async fn idle(&self, entrance: Entrance, proxy: &Proxy) -> io::Result<Figure> {
+    async fn idle(&self, entrance: Entrance, proxy: &Proxy, are_pinged: bool) -> io::Result<Figure> {
         let _warm_up = open_many(&entrance, WARM_UP_TUNNELS).await?;
         tokio::time::sleep(SETTLE).await;
         let before = (proxy.process.resident_bytes(), slab_bytes());
-        let _tunnels = open_many(&entrance, self.idle_tunnels).await?;
+        let tunnels = open_many(&entrance, self.idle_tunnels).await?;
+        let mut answering = JoinSet::new();
+        if are_pinged {
+            for mut tunnel in tunnels {
+                answering.spawn_local(async move { while answer(&mut tunnel).await.is_ok() {} });
+            }
+            tokio::time::sleep(PINGS).await;
+        } else {
+            answering.spawn_local(async move {
+                let _tunnels = tunnels;
+                std::future::pending().await
+            });
+        }
         tokio::time::sleep(SETTLE).await;
         let count = self.idle_tunnels as f64;
         let value = (proxy.process.resident_bytes() - before.0) / 1024.0 / count;
@@ -356,6 +371,19 @@ async fn open_many(entrance: &Entrance, count: usize) -> io::Result<Vec<Tunnel>>
         ended??;
     }
     Ok(opened.take())
+}
+
+/// Answers a Ping of longhaul's, which has eight bytes.
+async fn answer(tunnel: &mut Tunnel) -> io::Result<()> {
+    let mut ping = [0; 2 + 8];
+    tunnel.read_exact(&mut ping).await?;
+    if ping[..2] != [0x89, 8] {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    // Masked by zero.
+    let pong = [&[0x8a, 0x88, 0, 0, 0, 0], &ping[2..]].concat();
+    tunnel.write_all(&pong).await?;
+    tunnel.flush().await
 }
 
 /// What the kernel has allocated in small objects, of which sockets are made.

@@ -16,7 +16,7 @@ use clap::ValueEnum;
 use tempfile::TempDir;
 
 use crate::Options;
-use crate::cases::{Case, Door, Group, Variant};
+use crate::cases::{Case, Door, Group, Variant, Work};
 use crate::kit::{Issued, Pki};
 use crate::process::{PROXY_CORE, Process};
 
@@ -203,6 +203,7 @@ impl Site {
             _ => kind.is_peer() && case.variant == Variant::TwoWorkers,
         };
         let left_out = left_out
+            || matches!(case.work, Work::Pinged) && kind != Kind::Longhaul
             || matches!(kind, Kind::Relay(_))
                 && (case.door != Door::Plain || case.variant == Variant::TwoWorkers);
         if left_out {
