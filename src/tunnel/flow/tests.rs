@@ -212,8 +212,8 @@ fn run(case: &Case, bytes: &[u8]) -> (Vec<u8>, Seen, u64) {
     let (mut rest, mut sizes) = (bytes, case.pieces.iter().cycle());
     while !rest.is_empty() {
         let size = (*sizes.next().unwrap()).min(rest.len());
-        // Now and then much at once.
-        let size = if size > 80 { rest.len().min(30_000) } else { size };
+        // Now and then much at once, and all that would take too many rounds.
+        let size = if size > 80 || pieces.len() > 5_000 { rest.len().min(30_000) } else { size };
         pieces.push_back(rest[..size].to_vec());
         if size == 0 && case.pieces.iter().all(|size| *size == 0) {
             pieces.push_back(std::mem::take(&mut rest).to_vec());
