@@ -140,10 +140,8 @@ impl Line {
 
     /// So many were asked in this turn, at `now`.
     pub fn note(&mut self, turn: Turn, now: Instant, asked: u64) {
-        if asked > 0 {
-            let now = self.at(now);
-            self.pace.note(self.pace.turn(turn.slot).max(now.saturating_sub(LATE_MAX)), asked);
-        }
+        let now = self.at(now);
+        self.pace.note(self.pace.turn(turn.slot).max(now.saturating_sub(LATE_MAX)), asked);
     }
 
     fn at(&self, time: Instant) -> u64 {
@@ -163,10 +161,12 @@ mod tests {
     fn who_was_idle_for_longest_goes_first_and_the_others_wait_for_their_turn() {
         let mut line = Line::new();
         line.set_rate(Some(10));
-        let (now, ids) = (Instant::now(), [(); 3].map(|()| Id::next()));
-        let idle = |seconds| now - Duration::from_secs(seconds);
+        let (begun, ids) = (Instant::now(), [(); 3].map(|()| Id::next()));
+        let idle = |seconds| begun - Duration::from_secs(seconds);
         let tunnel = |seconds, index: usize| (idle(seconds), Unit::Tunnel(ids[index]));
         line.add(vec![tunnel(1, 0), tunnel(3, 1), tunnel(2, 2)], Duration::ZERO);
+        // However long that took.
+        let now = Instant::now();
         assert!(line.knows(ids[0]));
         for (after_ms, id) in [(1, ids[1]), (150, ids[2]), (250, ids[0])] {
             let turn = line.take(now + Duration::from_millis(after_ms)).expect("a turn");
@@ -180,12 +180,25 @@ mod tests {
     }
 
     #[test]
+    fn what_a_late_thread_has_missed_is_not_made_up_for() {
+        let mut line = Line::new();
+        line.set_rate(Some(10));
+        let begun = Instant::now();
+        line.add([(); 3].map(|()| (begun, Unit::Tunnel(Id::next()))).into(), Duration::ZERO);
+        let late = Instant::now() + Duration::from_secs(1);
+        let turn = line.take(late).expect("a turn");
+        line.note(turn, late, 1);
+        assert!(line.take(late + Duration::from_millis(50)).is_none());
+        assert!(line.take(late + Duration::from_millis(100)).is_some());
+    }
+
+    #[test]
     fn who_does_not_use_a_turn_leaves_it_to_the_next() {
         let mut line = Line::new();
         line.set_rate(Some(1));
-        let now = Instant::now();
-        line.add([(); 2].map(|()| (now, Unit::Tunnel(Id::next()))).into(), Duration::ZERO);
-        let soon = now + Duration::from_millis(5);
+        let begun = Instant::now();
+        line.add([(); 2].map(|()| (begun, Unit::Tunnel(Id::next()))).into(), Duration::ZERO);
+        let soon = Instant::now();
         for _ in 0..2 {
             let turn = line.take(soon).expect("a turn");
             line.note(turn, soon, 0);
@@ -196,19 +209,18 @@ mod tests {
     fn a_connection_counts_for_all_its_tunnels_and_has_one_slot() {
         let mut line = Line::new();
         line.set_rate(Some(10));
-        let (now, ids) = (Instant::now(), [(); 4].map(|()| Id::next()));
+        let (begun, ids) = (Instant::now(), [(); 4].map(|()| Id::next()));
         assert!(line.gather(7, ids[..2].to_vec()) && !line.gather(7, vec![ids[2]]) && !line.tell(7));
-        line.add(vec![(now, Unit::Connection(7))], Duration::ZERO);
-        let soon = now + Duration::from_millis(5);
-        let turn = line.take(soon).expect("a turn");
+        line.add(vec![(begun, Unit::Connection(7))], Duration::ZERO);
+        let now = Instant::now();
+        let turn = line.take(now).expect("a turn");
         assert!(turn.unit == Unit::Connection(7) && line.disperse(7) == ids[..3] && line.knows(ids[2]));
-        line.note(turn, soon, 3);
+        line.note(turn, now, 3);
         // Who came too late for it goes as soon as the rate allows.
         assert!(!line.gather(7, vec![ids[3]]));
         assert!(line.take(now + Duration::from_millis(250)).is_none());
-        assert!(
-            line.take(now + Duration::from_millis(350)).is_some_and(|turn| turn.unit == Unit::Tunnel(ids[3]))
-        );
+        let then = Instant::now().max(now + Duration::from_millis(350));
+        assert!(line.take(then).is_some_and(|turn| turn.unit == Unit::Tunnel(ids[3])));
         assert!(line.tell(8) && !line.tell(8));
         line.keep_told(&[7]);
         assert!(line.tell(8) && !line.tell(7));
