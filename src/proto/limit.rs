@@ -66,7 +66,7 @@ pub enum Stop {
 #[derive(Debug)]
 pub struct Limiter {
     limits: Limits,
-    /// Of the message that has begun and not ended.
+    /// Of the message that began last.
     message_bytes: u64,
     frames: u64,
     messages: u64,
@@ -112,7 +112,7 @@ impl Limiter {
             self.bytes = self.take(self.limits.bytes, self.bytes, bytes, now, Limit::Bytes)?;
         }
         (self.frames, self.messages) = (frames, messages);
-        self.message_bytes = if header.fin { 0 } else { message_bytes };
+        self.message_bytes = message_bytes;
         Ok(())
     }
 
@@ -206,6 +206,30 @@ mod tests {
         let large = header(false, Opcode::Continuation, (1 << 63) - 1);
         assert_eq!((limiter.admit(&large, 0), limiter.admit(&large, 0)), (Ok(()), Ok(())));
         assert_eq!(limiter.admit(&large, 0), Err(Stop::Over(Limit::MessageSize)));
+    }
+
+    #[test]
+    fn sizes_hold_where_rates_were_lifted() {
+        let limits = Limits { frame_max: Some(10), message_max: Some(15), ..Limits::default() };
+        let mut limiter = Limiter::new(limits);
+        limiter.lift_rates();
+        assert_eq!(limiter.admit(&header(true, Opcode::Text, 11), 0), Err(Stop::Over(Limit::FrameSize)));
+        assert_eq!(limiter.admit(&header(false, Opcode::Text, 10), 0), Ok(()));
+        let rest = header(true, Opcode::Continuation, 6);
+        assert_eq!(limiter.admit(&rest, 0), Err(Stop::Over(Limit::MessageSize)));
+    }
+
+    #[test]
+    fn a_message_counts_once_however_many_its_fragments() {
+        let mut limiter = Limiter::new(Limits { messages: Some(Rate::new(1, 2)), ..Limits::default() });
+        for _ in 0..2 {
+            assert_eq!(limiter.admit(&header(false, Opcode::Text, 1), SECOND), Ok(()));
+            for fin in [false, false, true] {
+                assert_eq!(limiter.admit(&header(fin, Opcode::Continuation, 1), SECOND), Ok(()));
+            }
+        }
+        let over = limiter.admit(&header(true, Opcode::Text, 1), SECOND);
+        assert_eq!(over, Err(Stop::Over(Limit::Messages)));
     }
 
     #[test]

@@ -163,7 +163,7 @@ impl Weave {
     /// Adds a control frame at the next boundary, unless a Close is to be there.
     pub fn say(&mut self, frame: &[u8]) {
         let aside = self.aside.get_or_insert_default();
-        if aside.closing.is_none() && aside.closed.is_none() {
+        if aside.closing.is_none() {
             aside.waiting.extend_from_slice(frame);
         }
     }
@@ -171,10 +171,7 @@ impl Weave {
     /// Adds a Close at the next boundary, behind which nothing passes; the first one counts.
     pub fn say_close(&mut self, code: u16, frame: &[u8]) {
         self.say(frame);
-        let aside = self.aside.get_or_insert_default();
-        if aside.closed.is_none() {
-            aside.closing.get_or_insert(code);
-        }
+        self.aside.get_or_insert_default().closing.get_or_insert(code);
     }
 
     /// Whether something waits for its place and may still find it.
@@ -191,7 +188,7 @@ impl Weave {
 
     /// Whether what is said now will find its place, if the frame that passes ends.
     pub fn is_open(&self) -> bool {
-        let is_closing = |aside: &Aside| aside.closing.or(aside.closed).is_some();
+        let is_closing = |aside: &Aside| aside.closing.is_some();
         !self.scanner.is_blind()
             && self.scanner.close().is_none()
             && !self.aside.as_deref().is_some_and(is_closing)
@@ -204,7 +201,7 @@ impl Weave {
 
     /// Whether the reader may be told, here and now, that nothing will follow.
     pub fn may_close(&self) -> bool {
-        let is_closing = |aside: &Aside| aside.closing.or(aside.closed).is_some();
+        let is_closing = |aside: &Aside| aside.closing.is_some();
         self.is_between() && self.scanner.close().is_none() && !self.aside.as_deref().is_some_and(is_closing)
     }
 

@@ -14,7 +14,7 @@ pub struct Aside {
     pub is_cut_off: bool,
     /// Frames that wait for their place.
     pub waiting: Vec<u8>,
-    /// The code of the Close that is the last of them.
+    /// The code of the Close that is the last of them, or has been.
     pub closing: Option<u16>,
     /// The code of the Close that has gone in.
     pub closed: Option<u16>,
@@ -117,7 +117,7 @@ impl Aside {
         let has_rule = self.strict || self.is_cut_off || self.awaited.is_some() || self.peeks();
         let waits = !self.waiting.is_empty() || self.held_until.is_some() || !self.again.0.is_empty();
         let has_bytes = waits || self.tail_bytes > 0 || self.discarded > 0;
-        !has_rule && !has_bytes && self.closing.is_none() && self.closed.is_none()
+        !has_rule && !has_bytes && self.closing.is_none()
     }
 
     /// Whether what has just begun may have to be kept back, and so must not pass in part.
