@@ -75,6 +75,9 @@ mod tests {
             assert!(given.iter().all(|gives| *gives == 0), "{parts:?} {given:?}");
         }
         assert_eq!(surplus(&members(&[(4, 1), (0, 1)]), 0, 10, false), [1, 0]);
+        // The share is ten and a third: eleven may be had, and thirteen are two more.
+        assert_eq!(surplus(&members(&[(12, 1), (10, 1), (9, 1)]), 0, 1, false), [0, 0, 0]);
+        assert_eq!(surplus(&members(&[(13, 1), (9, 1), (9, 1)]), 0, 1, false), [2, 0, 0]);
     }
 
     #[test]
