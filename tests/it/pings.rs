@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use longhaul::proto::frame::Opcode;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::kit::{Backend, Ends, Message, Proxy, Stage, Way, WebSocket, Wire, plain, within};
@@ -68,11 +69,16 @@ async fn neither_they_nor_their_answers_pass() {
             let [mut asked, mut other] = sides(tunnel(&mut stage, way).await, to_client);
             for round in 0..3 {
                 let payload = ping(&mut asked).await;
-                // A Pong of somebody else's making passes, and so does all that stands around the answer.
-                asked.send(&pong(b"12345678")).await;
+                // Pongs of somebody else's making pass, and so does all that stands around the answer.
+                let others = [&b"12345678"[..], &payload[..7], &[&payload[..], b"9"].concat()].map(pong);
+                for other in &others {
+                    asked.send(other).await;
+                }
                 asked.send(&pong(&payload)).await;
                 asked.send(&Message::text(&format!("round {round}"))).await;
-                assert_eq!(other.receive().await, pong(b"12345678"), "{way:?}");
+                for expected in others {
+                    assert_eq!(other.receive().await, expected, "{way:?}");
+                }
                 assert_eq!(other.receive_text().await, format!("round {round}"), "{way:?}");
                 assert!(payloads.insert(payload), "the same payload twice");
             }
@@ -89,7 +95,7 @@ async fn neither_they_nor_their_answers_pass() {
             let row = within("a round trip in the live table", row).await;
             assert_eq!(row[format!("{other_side}_round_trip_ms")], Value::Null, "{row}");
             let direction = if to_client { "to_backend" } else { "to_client" };
-            assert_eq!(row[direction]["pongs"], 3, "{row}");
+            assert_eq!(row[direction]["pongs"], 9, "{row}");
             drop((asked, other));
             stage.proxy.wait_metric("longhaul_tunnels_active{route=\"all\"}", 0.0).await;
         }
@@ -163,7 +169,9 @@ async fn a_client_that_does_not_answer_is_gone() {
         backend.send(&Message::close(1011, "")).await;
         assert_eq!(within("the end", backend.try_receive()).await, None);
         // It was cut, and got no Close.
-        let _ = within("the end", client.stream.read_to_end(&mut Vec::new())).await;
+        let mut rest = Vec::new();
+        within("the end", client.stream.read_to_end(&mut rest)).await.expect_err("a reset is an error");
+        assert_eq!(rest, b"", "{way:?}");
         let record = stage.ended(count + 1).await;
         let expected = [
             &json!("ping_timeout"),
@@ -265,6 +273,7 @@ async fn an_idle_tunnel_is_idle_all_the_same() {
         }
         client.send(&pong(&message.payload)).await;
         answered += 1;
+        assert!(begun.elapsed() < Duration::from_secs(5), "{answered}");
     }
     assert!(answered > 3 && begun.elapsed() < Duration::from_secs(5), "{answered} in {:?}", begun.elapsed());
     drop((client, backend));
@@ -306,6 +315,7 @@ async fn a_blocked_writer_does_not_count_against_the_peer() {
     // Within the first half of the interval there is no Ping yet.
     while timeout(Duration::from_millis(700), backend.stream.write_all(&frame)).await.is_ok() {
         sent += 1;
+        assert!(sent < 10_000, "nobody is read for ever");
     }
     take(&mut client, sent).await;
 }
@@ -320,9 +330,32 @@ async fn nor_does_one_that_is_blocked_later() {
     let mut sent = 0;
     while timeout(Duration::from_millis(900), backend.stream.write_all(&frame)).await.is_ok() {
         sent += 1;
+        assert!(sent < 10_000, "nobody is read for ever");
     }
     client.send(&pong(&payload)).await;
     take(&mut client, sent).await;
+}
+
+/// Each client of a crowd that came together is asked at a time of its own.
+#[tokio::test]
+async fn the_first_ones_are_spread() {
+    let backend = Backend::echo("one").await;
+    let route = "name = \"all\"\npings = { client = \"2s\" }\npool";
+    let config = plain(&[backend.address]).replace("name = \"all\"\npool", route);
+    let (proxy, mut crowd) = (Proxy::start(&config).await, JoinSet::new());
+    for _ in 0..20 {
+        let client = proxy.connect("plain").await;
+        crowd.spawn(async move {
+            let (socket, _) = client.open("/", "example.com", "").await;
+            let (mut socket, begun) = (socket.by_hand(), Instant::now());
+            assert_eq!(socket.receive_text().await, "one");
+            ping(&mut socket).await;
+            begun.elapsed()
+        });
+    }
+    let mut firsts = crowd.join_all().await;
+    firsts.sort();
+    assert!(firsts[19] - firsts[0] >= Duration::from_millis(250), "{firsts:?}");
 }
 
 /// A route without keys pings its clients, every half a minute: nothing comes before.

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
 
+use serde_json::Value;
 use tokio::net::{TcpListener, TcpSocket};
 
 use crate::kit::{Backend, Client, Proxy, namespace, plain, within};
@@ -64,5 +65,34 @@ fn two_hundred_are_found_and_ended() {
             "longhaul_tunnel_closes_total{route=\"all\",code=\"1011\",initiator=\"proxy\",clean=\"false\"}";
         assert_eq!(proxy.metric(told).await, CLIENTS as f64);
         drop(clients);
+    });
+}
+
+/// What is sent to it is not acknowledged: the system says so before an answer to a Ping is missed.
+#[test]
+fn who_acknowledges_nothing_has_vanished() {
+    let setting = format!("ip address add {HOME}/32 dev lo && ip address add {PROXY}/32 dev lo");
+    namespace::inside(module_path!(), "who_acknowledges_nothing_has_vanished", &setting, async {
+        let listener = TcpListener::bind("127.0.0.1:30001").await.expect("a port of this namespace");
+        let backend = Backend::echo_on(listener, "one");
+        let keys = "name = \"all\"\npings = { client = \"100ms\", timeout = \"1h\" }\npool";
+        let config = plain(&[backend.address])
+            .replace("name = \"all\"\npool", keys)
+            .replace("127.0.0.1:0", "0.0.0.0:30003");
+        let text = format!(
+            "[tcp]\nuser_timeout = \"1s\"\n[metrics]\naddress = \"127.0.0.1:30004\"\n\
+             [admin]\naddress = \"127.0.0.1:30005\"\n{config}"
+        );
+        let proxy = Proxy::start(&text).await;
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(SocketAddr::from((HOME, 0))).expect("an address of this namespace");
+        let stream = within("a connection", socket.connect(SocketAddr::from((PROXY, 30_003)))).await;
+        let (mut client, _) = Client::Plain(stream.expect("a listener")).open("/", "example.com", "").await;
+        assert_eq!(client.receive_text().await, "one");
+        unplug();
+        let record = proxy.record("close").await;
+        let told = ["reason", "initiator", "farewell"].map(|key| &record[key]);
+        assert_eq!(told, ["vanished", "client", "sent"].map(Value::from).each_ref(), "{record}");
+        drop(client);
     });
 }
