@@ -75,8 +75,14 @@ async fn what_is_too_large_is_refused_before_any_of_it_passes() {
                 let by = if to_backend { "client" } else { "backend" };
                 let expected = [&json!(reason), &json!(by), &json!(1009), &json!("proxy")];
                 assert_eq!(told(&record), expected, "{way:?} {record}");
+                // Nobody looks at what follows.
+                assert_eq!(record["violation"], Value::Null, "{way:?} {record}");
             }
         }
+        // Of each at least the header.
+        let discarded =
+            format!("longhaul_tunnel_discarded_bytes_total{{route=\"all\",direction=\"{way_of}\"}}");
+        assert!(stage.proxy.metric(&discarded).await >= 2.0 * count as f64);
     }
 }
 
@@ -86,7 +92,7 @@ async fn limits_hold_from_the_first_byte_on() {
     let keys =
         format!("{SOON}frames.to_backend = {{ frame_max = \"100B\", messages = {{ per_second = 5 }} }}\n");
     let mut stage = Stage::set(&keys).await;
-    let messages: Vec<u8> = (0..8).flat_map(|_| Message::text("m").frame(true)).collect();
+    let messages = Message::text("m").frame(true).repeat(8);
     let too_large = header(true, Opcode::Text, 101, true);
     for (early, count, closes) in [(&messages, 8, false), (&too_large, 0, true)] {
         let begun = Instant::now();
@@ -175,6 +181,67 @@ async fn or_ends_the_tunnel() {
     }
 }
 
+/// A backend that is held back is heard when its tunnel goes: its Close stands behind what is thrown away.
+#[tokio::test]
+async fn what_is_thrown_away_need_not_wait() {
+    let keys =
+        "pings = { client = \"off\" }\nframes.to_client = { messages = { per_second = 1, burst = 1 } }\n";
+    let mut stage = Stage::set(keys).await;
+    let (mut client, mut backend) = stage.tunnel(Way::Plain, None).await;
+    backend.send_raw(&Message::text("m").frame(false).repeat(500)).await;
+    assert_eq!(client.receive_text().await, "m");
+    let waits = "longhaul_tunnel_waits_total{route=\"all\",direction=\"to_client\"}";
+    stage.proxy.wait_metric_in(waits, 1.0..).await;
+    let (_, table) = stage.proxy.admin("GET", "/api/v1/tunnels").await;
+    let id = table["tunnels"][0]["id"].as_str().expect("the tunnel is there").to_string();
+    assert_eq!(stage.proxy.admin("POST", &format!("/api/v1/tunnels/close?id={id}")).await.0, 200);
+    while client.receive().await.opcode != Opcode::Close {}
+    client.send(&Message::close(1000, "")).await;
+    assert_eq!(backend.receive().await, Message::close(1000, ""));
+    backend.send(&Message::close(1000, "")).await;
+    let record = stage.ended(1).await;
+    assert_eq!((&record["reason"], &record["clean"]), (&json!("operator"), &json!(true)), "{record}");
+}
+
+/// Nothing is left of the wait when it is over: who has nothing more to say is idle.
+#[tokio::test]
+async fn who_was_held_back_may_be_idle() {
+    let keys = "idle_timeout = \"300ms\"\npings = { client = \"off\" }\n\
+                frames.to_backend = { messages = { per_second = 20, burst = 1 } }\n";
+    let mut stage = Stage::set(keys).await;
+    let (mut client, mut backend) = stage.tunnel(Way::Plain, None).await;
+    client.send_raw(&Message::text("m").frame(true).repeat(4)).await;
+    for _ in 0..4 {
+        assert_eq!(backend.receive_text().await, "m");
+    }
+    assert_eq!(client.receive().await, Message::close(1001, "idle"));
+}
+
+/// Those to Pings of longhaul's own, each of which counts once, in however many pieces it comes.
+#[tokio::test]
+async fn answers_are_control_frames_too() {
+    let keys = "pings = { client = \"20ms\", timeout = \"10s\" }\nclose_timeout = \"1h\"\n\
+                frames.to_backend = { control = { per_second = 1, burst = 20 } }\n";
+    let mut stage = Stage::set(keys).await;
+    let (client, mut backend) = stage.tunnel(Way::Plain, None).await;
+    let (mut client, begun, mut answers) = (client.by_hand(), Instant::now(), 0);
+    loop {
+        let message = client.receive().await;
+        if message.opcode == Opcode::Close {
+            assert_eq!(message, Message::close(1008, ""));
+            break;
+        }
+        answers += 1;
+        let answer = Message { opcode: Opcode::Pong, payload: message.payload }.frame(true);
+        for byte in answer {
+            client.send_raw(&[byte]).await;
+        }
+    }
+    let may_be = 20 + begun.elapsed().as_secs() + 2;
+    assert!((21..=may_be).contains(&answers), "{answers} of {may_be}");
+    assert_eq!(backend.receive().await, Message::close(1008, ""));
+}
+
 /// Empty fragments are no messages, and no bytes of any: their number is limited.
 #[tokio::test]
 async fn fragments_without_end_are_limited() {
@@ -187,6 +254,24 @@ async fn fragments_without_end_are_limited() {
     client.send_raw(&header(false, Opcode::Continuation, 0, true).repeat(99)).await;
     within("all of them", backend.stream.read_exact(&mut [0; 600])).await.expect("a live stream");
     assert!(begun.elapsed() >= Duration::from_millis(950), "{:?}", begun.elapsed());
+}
+
+/// They have used up what the burst of bytes is.
+#[tokio::test]
+async fn early_bytes_count() {
+    let keys =
+        format!("{SOON}frames.to_backend = {{ bytes = {{ per_second = \"100B\", burst = \"70B\" }} }}\n");
+    let mut stage = Stage::set(&keys).await;
+    let (begun, messages) = (Instant::now(), Message::text("m").frame(true).repeat(10));
+    let mut client = stage.proxy.connect("plain").await;
+    client.send([crate::kit::handshake("/", "example.com", "").as_bytes(), &messages].concat()).await;
+    let mut backend = stage.call().await.accept("").await;
+    assert_eq!(client.head().await.status(), 101);
+    client.send(&messages).await;
+    for _ in 0..20 {
+        assert_eq!(backend.receive_text().await, "m");
+    }
+    assert!(begun.elapsed() >= Duration::from_millis(650), "{:?}", begun.elapsed());
 }
 
 /// Neither idle time nor Pings end a tunnel that longhaul itself holds back; and a goodbye does not wait.
