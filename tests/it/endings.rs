@@ -253,15 +253,26 @@ async fn a_reset_arrives_as_a_reset() {
 #[tokio::test]
 async fn a_reset_after_both_close_frames_is_a_clean_end() {
     let mut stage = Stage::set("").await;
-    let (mut client, mut backend) = stage.tunnel(false).await;
-    client.send(&Message::close(1000, "")).await;
-    assert_eq!(backend.receive().await, Message::close(1000, ""));
-    backend.send(&Message::close(1000, "")).await;
-    assert_eq!(client.receive().await, Message::close(1000, ""));
-    reset(client.stream.tcp());
-    drop(client);
-    let _ = within("the end", backend.try_receive()).await;
-    stage.ended(1, "closed", "client").await;
+    // Whoever closed first has ended it, not who resets.
+    for (count, by) in [(1, "client"), (2, "backend")] {
+        let (mut client, mut backend) = stage.tunnel(false).await;
+        let close = Message::close(1000, "");
+        if by == "client" {
+            client.send(&close).await;
+            assert_eq!(backend.receive().await, close);
+            backend.send(&close).await;
+            assert_eq!(client.receive().await, close);
+        } else {
+            backend.send(&close).await;
+            assert_eq!(client.receive().await, close);
+            client.send(&close).await;
+            assert_eq!(backend.receive().await, close);
+        }
+        reset(client.stream.tcp());
+        drop(client);
+        let _ = within("the end", backend.try_receive()).await;
+        stage.ended(count, "closed", by).await;
+    }
 }
 
 #[tokio::test]

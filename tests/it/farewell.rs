@@ -195,7 +195,7 @@ async fn refused(client: &mut Front, backend: &mut Back, to_backend: &[u8], to_c
 
 #[tokio::test]
 async fn strict_ends_tunnels_for_who_breaks_the_rules() {
-    let mut stage = Stage::set("inspect = \"strict\"\nclose_timeout = \"200ms\"\n").await;
+    let mut stage = Stage::set("inspect = \"strict\"\nclose_timeout = \"1h\"\n").await;
     let table: [(Vec<u8>, &str, bool); 10] = [
         (raw(0x83, b"", true), "reserved_opcode", true),
         (raw(0xc1, b"", true), "reserved_bits", true),

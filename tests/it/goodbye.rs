@@ -37,7 +37,8 @@ fn told(record: &Value) -> [&Value; 6] {
 
 #[tokio::test]
 async fn both_sides_close_cleanly_and_the_client_first() {
-    let mut stage = Stage::set("").await;
+    // Each step follows the one before, not a deadline.
+    let mut stage = Stage::set("close_timeout = \"1h\"\n").await;
     for (count, way) in Way::ALL.into_iter().enumerate() {
         let (mut client, mut backend) = stage.tunnel(way, None).await;
         backend.send(&Message::text("before")).await;
@@ -66,6 +67,28 @@ async fn both_sides_close_cleanly_and_the_client_first() {
     }
     let thrown = "longhaul_tunnel_discarded_bytes_total{route=\"all\",direction=\"to_client\"}";
     assert_eq!(stage.proxy.metric(thrown).await, 3.0 * (2.0 + 11.0 + 4.0));
+}
+
+/// What is thrown away is not held to limits, and what follows it is still seen.
+#[tokio::test]
+async fn what_is_thrown_away_is_not_limited() {
+    let keys = "frames.to_client = { frame_max = \"10B\", control = { per_second = 1, burst = 1 } }\n";
+    let mut stage = Stage::set(keys).await;
+    for (count, way) in Way::ALL.into_iter().enumerate() {
+        let (mut client, mut backend) = stage.tunnel(way, None).await;
+        part(&stage, "&code=1012").await;
+        assert_eq!(client.receive().await, Message::close(1012, ""));
+        backend.send(&Message::text("more than ten bytes")).await;
+        for _ in 0..3 {
+            backend.send(&Message { opcode: Opcode::Ping, payload: Vec::new() }).await;
+        }
+        client.send(&Message::close(1012, "")).await;
+        assert_eq!(backend.receive().await, Message::close(1012, ""));
+        backend.send(&Message::close(1012, "")).await;
+        assert_eq!(within("the end", client.try_receive()).await, None, "{way:?}");
+        let record = stage.ended(count + 1).await;
+        assert_eq!((&record["reason"], &record["clean"]), (&json!("operator"), &json!(true)), "{record}");
+    }
 }
 
 /// Messages that come without a pause, and a message in parts: the Close stands between two frames.
@@ -178,6 +201,22 @@ async fn a_client_that_hangs_up_instead_of_an_answer_takes_no_reason_along() {
     }
 }
 
+/// A client that leaves when it is asked to go is not waited for.
+#[tokio::test]
+async fn who_leaves_need_not_answer() {
+    let mut stage = Stage::set("close_timeout = \"1h\"\n").await;
+    for (count, way) in Way::ALL.into_iter().enumerate() {
+        let (mut client, mut backend) = stage.tunnel(way, None).await;
+        part(&stage, "&code=1012").await;
+        assert_eq!(client.receive().await, Message::close(1012, ""));
+        client.stream.shutdown().await.expect("a live stream");
+        assert_eq!(backend.receive().await.opcode, Opcode::Close, "{way:?}");
+        backend.send(&Message::close(1000, "")).await;
+        assert_eq!(within("the end", backend.try_receive()).await, None);
+        assert_eq!(stage.ended(count + 1).await["reason"], "operator", "{way:?}");
+    }
+}
+
 /// A client that does not answer: its backend is told all the same, and gets its time.
 #[tokio::test]
 async fn who_does_not_answer_is_left() {
@@ -218,13 +257,16 @@ async fn a_client_that_does_not_read_is_cut() {
 
 #[tokio::test]
 async fn where_frames_are_not_read_the_tunnel_just_ends() {
-    let mut stage = Stage::set("inspect = \"off\"\n").await;
+    let mut stage = Stage::set("inspect = \"off\"\nclose_timeout = \"1h\"\n").await;
     let (mut client, mut backend) = stage.tunnel(Way::Plain, None).await;
     part(&stage, "").await;
     assert_eq!(within("the end", client.try_receive()).await, None);
     assert_eq!(within("the end", backend.try_receive()).await, None);
     let record = stage.ended(1).await;
     assert_eq!((&record["reason"], &record["close_code"]), (&json!("operator"), &Value::Null), "{record}");
+    // There is nothing that could have been said.
+    assert_eq!(record["farewell"], Value::Null, "{record}");
+    assert_eq!(stage.proxy.metric("longhaul_tunnel_farewells_total").await, 0.0);
 }
 
 #[tokio::test]

@@ -39,7 +39,7 @@ async fn who_takes_nothing_is_cut_and_the_other_is_told() {
     for way in Way::ALL {
         for by_client in [true, false] {
             count += 1;
-            let [slow, mut other] = sides(stage.tunnel(way, None).await, by_client);
+            let [mut slow, mut other] = sides(stage.tunnel(way, None).await, by_client);
             fill(&mut other.stream, !by_client).await;
             assert_eq!(other.receive().await, Message::close(1011, ""), "{way:?} {by_client}");
             let record = stage.ended(count).await;
@@ -50,7 +50,8 @@ async fn who_takes_nothing_is_cut_and_the_other_is_told() {
                 "longhaul_tunnels_closed_total{{route=\"all\",reason=\"slow_consumer\",initiator=\"{by}\"}}"
             );
             assert!(stage.proxy.metric(&series).await >= 1.0);
-            drop((slow, other));
+            let cut = within("the end", slow.stream.read_to_end(&mut Vec::new())).await;
+            cut.expect_err("a reset is an error");
         }
     }
 }
@@ -141,7 +142,8 @@ async fn who_reads_slowly_is_left_alone() {
 /// Where nothing is known of frames, both are cut.
 #[tokio::test]
 async fn without_frames_both_are_cut() {
-    let keys = "write_timeout = \"500ms\"\ninspect = \"off\"\n";
+    // At once: there is nobody to wait for.
+    let keys = "write_timeout = \"500ms\"\nclose_timeout = \"1h\"\ninspect = \"off\"\n";
     let mut stage = Stage::set(keys).await;
     let (client, mut backend) = stage.tunnel(Way::Plain, None).await;
     fill(&mut backend.stream, false).await;

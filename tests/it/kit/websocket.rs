@@ -106,6 +106,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
             if let Some((header, start)) = Header::read(&self.buffer).expect("valid framing") {
                 let end = start + usize::try_from(header.length).expect("a frame of a test");
                 if self.buffer.len() >= end {
+                    assert_ne!(header.mask.is_some(), self.masks, "a client masks, a backend does not");
                     let mut payload = self.buffer[start..end].to_vec();
                     self.buffer.drain(..end);
                     if let Some(mask) = header.mask {

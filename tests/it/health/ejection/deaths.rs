@@ -159,4 +159,15 @@ async fn what_cannot_be_seen_does_not() {
         rest(&mut socket.stream).await;
     };
     assert!(!ejects(KEYS, speaks_otherwise, watch).await);
+    // Whoever it was who spoke so.
+    let ends = |mut socket: Back| async move {
+        within("it", socket.stream.read_exact(&mut [0; 15])).await.expect("a live stream");
+        socket.stream.shutdown().await.expect("a live stream");
+        rest(&mut socket.stream).await;
+    };
+    let begins_otherwise = |mut socket: Front| async move {
+        socket.send_raw(b"no frame at all").await;
+        rest(&mut socket.stream).await;
+    };
+    assert!(!ejects(KEYS, ends, begins_otherwise).await);
 }
