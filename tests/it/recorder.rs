@@ -1,5 +1,6 @@
 //! The flight recorder: the headers of the last frames of a tunnel that did not end cleanly, and nothing of what they held.
 
+use longhaul::proto::frame::Opcode;
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 
@@ -51,6 +52,24 @@ async fn what_came_last_is_in_the_record_of_an_unclean_end() {
         assert!(times.is_sorted() && times.iter().all(Option::is_some), "{record}");
         assert!(!record.to_string().contains("hidden"), "{record}");
     }
+}
+
+/// Though longhaul waits for the whole of it, to keep it back.
+#[tokio::test]
+async fn an_answer_that_comes_in_pieces_is_one_frame() {
+    let mut stage = Stage::set("record_frames = 256\npings = { client = \"50ms\" }\n").await;
+    let (client, mut backend) = stage.tunnel(Way::Plain, None).await;
+    let mut client = client.by_hand();
+    let answer = Message { opcode: Opcode::Pong, payload: client.receive().await.payload };
+    for byte in answer.frame(true) {
+        client.send_raw(&[byte]).await;
+    }
+    client.send(&Message::text("behind it")).await;
+    assert_eq!(backend.receive_text().await, "behind it");
+    drop((client, backend));
+    let frames = frames(&stage.ended(1).await);
+    let opcodes: Vec<&str> = frames.iter().map(|(_, opcode, ..)| &**opcode).collect();
+    assert_eq!(opcodes, ["pong", "text"]);
 }
 
 #[tokio::test]
