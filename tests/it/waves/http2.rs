@@ -1,6 +1,7 @@
 //! HTTP/2: when the process stops, the connection goes with all its tunnels; when a backend does, its tunnels go alone.
 
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tokio::io::AsyncReadExt;
@@ -67,10 +68,12 @@ async fn all_tunnels_of_a_connection_go_in_its_slot_and_it_goes_with_them() {
             })
         })
         .collect();
+    let begun = Instant::now();
     proxy.signal(Signal::TERM);
     old.ended().await.expect("a graceful end");
     assert_eq!(*told.lock().unwrap(), ["old", "old"]);
     young.ended().await.expect("a graceful end");
+    assert!(begun.elapsed() >= Duration::from_millis(950), "{:?}", begun.elapsed());
     for task in tasks {
         task.await.expect("it was told");
     }

@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::io::AsyncReadExt;
 use tokio::time::{Duration, sleep};
 
-use super::{ended, left, open, part};
+use super::{ended, left, open, order, part};
 use crate::kit::{
     AT_ONCE, Backend, Message, Proxy, SOME_DAY, Stage, Way, WebSocket, handshake, plain, within,
 };
@@ -132,6 +132,26 @@ async fn who_comes_late_is_told_too() {
     let mut client = proxy.connect("plain").await;
     client.send(handshake("/", "example.com", "")).await;
     let call = calls.next().await;
+    proxy.signal(Signal::TERM);
+    part(early, 1001, "").await;
+    let late = call.accept("").await;
+    let head = client.head().await;
+    assert_eq!(head.status(), 101);
+    part((WebSocket::client(client, head.rest), late), 1001, "").await;
+    assert_eq!(proxy.ended().await.code(), Some(0));
+}
+
+/// A stop comes before whatever else there is: the clients of a backend that drains are told of the stop.
+#[tokio::test]
+async fn a_stop_is_told_even_where_the_backend_drains() {
+    let ((one, mut calls), (two, mut others)) = (Backend::by_hand().await, Backend::by_hand().await);
+    let pool = plain(&[one.address, two.address]) + "balance = \"round-robin\"\n";
+    let mut proxy = Proxy::start(&(AT_ONCE.to_owned() + &pool)).await;
+    let mut client = proxy.connect("plain").await;
+    client.send(handshake("/", "example.com", "")).await;
+    let call = calls.next().await;
+    let early = open(&proxy, &mut others).await;
+    order(&proxy, one.address, "draining").await;
     proxy.signal(Signal::TERM);
     part(early, 1001, "").await;
     let late = call.accept("").await;
