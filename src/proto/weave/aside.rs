@@ -56,8 +56,10 @@ impl Aside {
 
     /// Lets the frame of this header pass; what [`Aside::forget_control`] is to be told if it does not after all.
     pub fn admit(&mut self, header: Option<&Header>, watch: &mut impl Watch) -> Result<u64, Stop> {
-        let (Some(header), Some(limiter)) = (header, &mut self.limiter) else { return Ok(0) };
+        let Some(limiter) = &mut self.limiter else { return Ok(0) };
         let before = limiter.control();
+        // Of a header that is not whole yet nothing is used up.
+        let Some(header) = header else { return Ok(before) };
         match limiter.admit(header, watch.now(false)) {
             // By a clock that is behind, it may have come too early.
             Err(Stop::Over(limit)) if limit.is_size() => Err(Stop::Over(limit)),

@@ -369,3 +369,32 @@ proptest! {
         prop_assert_eq!(reader.taken, [fits, close].concat());
     }
 }
+
+/// In two pieces each, cut anywhere: what has been used up is not forgotten with a piece that is kept back.
+#[test]
+fn control_frames_are_counted_however_they_are_cut() {
+    let mut ping = Vec::new();
+    put(&mut ping, Side::Client, true, Opcode::Ping, b"12345678");
+    for cut in 1..ping.len() {
+        let (first, second) = ping.split_at(cut);
+        let pieces = (0..5).flat_map(|_| [first.to_vec(), second.to_vec()]);
+        let mut weave = Weave::new(Scanner::new(Side::Client, false), false);
+        weave.limit(Limits { control: Some(Rate::new(1, 3)), ..Limits::default() });
+        let mut seen = Seen {
+            frames: Vec::new(),
+            bytes: 0,
+            direction: Direction::ToBackend,
+            last_word: false,
+            now: 1_000_000_000,
+            headers: 0,
+        };
+        let (mut flow, _) = Flow::new(weave, &[], &mut seen);
+        let mut reader = Reader { taken: Vec::new(), appetite: VecDeque::new(), ended: false };
+        let mut scratch = vec![0; HEADER_BYTES_MAX + 500];
+        let mut context = Context::from_waker(Waker::noop());
+        let mut source = Source(pieces.collect());
+        let polled = flow.poll(&mut context, &mut source, &mut reader, &mut scratch, &mut seen);
+        let is_over = matches!(polled, Poll::Ready(Err(Fault::Offence(Offence::Over(Limit::Control)))));
+        assert!(is_over && reader.taken == ping.repeat(3), "{cut}: {polled:?}");
+    }
+}
