@@ -184,11 +184,10 @@ async fn or_ends_the_tunnel() {
 /// A backend that is held back is heard when its tunnel goes: its Close stands behind what is thrown away.
 #[tokio::test]
 async fn what_is_thrown_away_need_not_wait() {
-    let keys =
-        "pings = { client = \"off\" }\nframes.to_client = { messages = { per_second = 1, burst = 1 } }\n";
+    let keys = "pings = { client = \"off\" }\nframes.to_client = { bytes = { per_second = \"100B\" } }\n";
     let mut stage = Stage::set(keys).await;
     let (mut client, mut backend) = stage.tunnel(Way::Plain, None).await;
-    backend.send_raw(&Message::text("m").frame(false).repeat(500)).await;
+    backend.send_raw(&Message::text("m").frame(false).repeat(2_000)).await;
     assert_eq!(client.receive_text().await, "m");
     let waits = "longhaul_tunnel_waits_total{route=\"all\",direction=\"to_client\"}";
     stage.proxy.wait_metric_in(waits, 1.0..).await;
