@@ -76,6 +76,25 @@ impl Header {
         Ok(Some((header, bytes.len() - rest.len())))
     }
 
+    /// What the start of `bytes` says of a frame, right or wrong: for a record of what [`Header::read`] refuses. The length is
+    /// that of the second byte where what extends it is not there; the mask is left out. `None` below two bytes.
+    pub fn glance(bytes: &[u8]) -> Option<Header> {
+        let (&[first, second], rest) = bytes.split_first_chunk()?;
+        let short_length = second & !MASKED;
+        let extended = match short_length {
+            LENGTH_IN_TWO_BYTES => rest.first_chunk().map(|length| u16::from_be_bytes(*length).into()),
+            LENGTH_IN_EIGHT_BYTES => rest.first_chunk().map(|length| u64::from_be_bytes(*length)),
+            _ => None,
+        };
+        Some(Header {
+            fin: first & FIN != 0,
+            rsv: (first >> 4) & 0b111,
+            opcode: Opcode::from_bits(first),
+            mask: None,
+            length: extended.unwrap_or(short_length.into()),
+        })
+    }
+
     /// Appends the header to `out`, the length in its shortest form. Nothing is checked: tests write wrong
     /// headers with this too. Bits of `rsv` above the third are dropped.
     pub fn write(&self, out: &mut Vec<u8>) {
@@ -137,7 +156,7 @@ pub enum Opcode {
     Ping,
     /// The answer to a Ping, or a sign of life.
     Pong,
-    /// Kept for later versions: 3 to 7 and 11 to 15. Never in a header that was read.
+    /// Kept for later versions: 3 to 7 and 11 to 15. Never in a header that [`Header::read`] has read.
     Reserved(u8),
 }
 
@@ -289,6 +308,22 @@ mod tests {
             assert_eq!(Header::read(&bytes[..bytes.len() - 1]), Ok(None), "{bytes:x?}");
         }
         assert_eq!(Header::read(&[]), Ok(None));
+    }
+
+    #[test]
+    fn a_glance_sees_what_is_there_of_any_header() {
+        let seen = |fin, rsv, opcode, length| Some(Header { fin, rsv, opcode, mask: None, length });
+        let table: [(&[u8], Option<Header>); 6] = [
+            (&[0x83], None),
+            (&[0xb3, 0x85], seen(true, 3, Opcode::Reserved(3), 5)),
+            (&[0x09, 0xfe, 0x01], seen(false, 0, Opcode::Ping, 126)),
+            (&[0x89, 0x7e, 0x01, 0x00], seen(true, 0, Opcode::Ping, 256)),
+            (&[0x82, 0xfe, 0, 1], seen(true, 0, Opcode::Binary, 1)),
+            (&[0x82, 0x7f, 0x80, 0, 0, 0, 0, 0, 0, 0], seen(true, 0, Opcode::Binary, 1 << 63)),
+        ];
+        for (bytes, expected) in table {
+            assert_eq!(Header::glance(bytes), expected, "{bytes:x?}");
+        }
     }
 
     proptest! {

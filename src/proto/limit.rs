@@ -2,8 +2,8 @@
 //!
 //! A frame is judged by its header, before anything of it passes: a size by what the header declares, a message by the sum
 //! of what its fragments declare. A frame that comes too fast waits for its turn or is refused, as the rules say; control
-//! frames that come too fast are always refused, but for a Close. Bytes that are to wait are not read (see
-//! [`Limiter::allowance`]); where what is too fast is refused, a frame's bytes are those that it declares.
+//! frames that come too fast are always refused. Bytes that are to wait are not read (see [`Limiter::allowance`]); where
+//! what is too fast is refused, a frame's bytes are those that it declares. A Close may always pass.
 //!
 //! Times are nanoseconds since any beginning.
 
@@ -92,7 +92,7 @@ impl Limiter {
     /// Why it may not; then nothing is used up.
     pub fn admit(&mut self, header: &Header, now: u64) -> Result<(), Stop> {
         if header.opcode.is_control() {
-            return self.admit_control(header.opcode, now);
+            return self.admit_control(header, now);
         }
         let Limits { frame_max, message_max, .. } = self.limits;
         if frame_max.is_some_and(|max| header.length > max) {
@@ -107,30 +107,30 @@ impl Limiter {
         let frames = self.take(self.limits.frames, self.frames, 1, now, Limit::Frames)?;
         let messages =
             self.take(self.limits.messages, self.messages, u64::from(begins), now, Limit::Messages)?;
-        if !self.limits.waits {
-            let bytes = header.length.saturating_add(header_bytes(header));
-            self.bytes = self.take(self.limits.bytes, self.bytes, bytes, now, Limit::Bytes)?;
-        }
+        self.bytes = self.take_bytes(header, now)?;
         (self.frames, self.messages) = (frames, messages);
         self.message_bytes = message_bytes;
         Ok(())
     }
 
-    /// What has been used up of the control frames.
-    pub fn control(&self) -> u64 {
-        self.control
-    }
-
-    /// Goes back to what had been: the last one has not passed.
-    pub fn set_control(&mut self, control: u64) {
+    fn admit_control(&mut self, header: &Header, now: u64) -> Result<(), Stop> {
+        if header.opcode == Opcode::Close {
+            return Ok(());
+        }
+        let control = match self.limits.control {
+            Some(rate) => rate.take(self.control, now, 1, 0).map_err(|_| Stop::Over(Limit::Control))?.until,
+            None => self.control,
+        };
+        self.bytes = self.take_bytes(header, now)?;
         self.control = control;
+        Ok(())
     }
 
-    fn admit_control(&mut self, opcode: Opcode, now: u64) -> Result<(), Stop> {
-        let Some(rate) = self.limits.control.filter(|_| opcode != Opcode::Close) else { return Ok(()) };
-        let taken = rate.take(self.control, now, 1, 0).map_err(|_| Stop::Over(Limit::Control))?;
-        self.control = taken.until;
-        Ok(())
+    /// What `bytes` becomes when a frame's are taken; those that are to wait are counted as they are read.
+    fn take_bytes(&self, header: &Header, now: u64) -> Result<u64, Stop> {
+        let rate = self.limits.bytes.filter(|_| !self.limits.waits);
+        let bytes = header.length.saturating_add(header_bytes(header));
+        self.take(rate, self.bytes, bytes, now, Limit::Bytes)
     }
 
     /// What `until` becomes when so much is taken.
@@ -283,5 +283,19 @@ mod tests {
         assert_eq!(limiter.admit(&header(true, Opcode::Binary, 492), SECOND), Ok(()));
         let over = limiter.admit(&header(true, Opcode::Binary, 1), SECOND);
         assert_eq!(over, Err(Stop::Over(Limit::Bytes)));
+        // Those of control frames too, but for a Close.
+        let control = Some(Rate::new(1, 5));
+        let mut limiter = Limiter::new(Limits { waits: false, control, ..limits });
+        for _ in 0..3 {
+            assert_eq!(limiter.admit(&header(true, Opcode::Ping, 125), SECOND), Ok(()));
+        }
+        let over = limiter.admit(&header(true, Opcode::Pong, 125), SECOND);
+        assert_eq!(over, Err(Stop::Over(Limit::Bytes)));
+        assert_eq!(limiter.admit(&header(true, Opcode::Close, 125), SECOND), Ok(()));
+        // What was refused for its bytes has not used up the other limit.
+        for _ in 0..2 {
+            assert_eq!(limiter.admit(&header(true, Opcode::Ping, 0), SECOND), Ok(()));
+        }
+        assert_eq!(limiter.admit(&header(true, Opcode::Ping, 0), SECOND), Err(Stop::Over(Limit::Control)));
     }
 }

@@ -93,15 +93,6 @@ impl Kind {
     }
 }
 
-/// What ended within the bytes of one [`Scanner::feed`]. Both counts saturate.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
-    /// Frames whose last byte passed, control frames included.
-    pub frames: u32,
-    /// Messages whose final frame ended; a control frame is not a message.
-    pub messages: u32,
-}
-
 /// A Close frame that has passed whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Close {
@@ -168,22 +159,6 @@ impl Scanner {
         if self.remaining == 0 { Step::Frame(self.end()) } else { Step::More }
     }
 
-    /// Takes note of the next bytes of the direction, all of them, and says what ended within them.
-    #[inline]
-    pub fn feed(&mut self, mut bytes: &[u8]) -> Seen {
-        let mut seen = Seen::default();
-        while !bytes.is_empty() {
-            match self.step(&mut bytes) {
-                Step::Frame(frame) => {
-                    seen.frames = seen.frames.saturating_add(1);
-                    seen.messages = seen.messages.saturating_add(u32::from(frame.kind.is_message()));
-                }
-                Step::More | Step::Violation(_) => break,
-            }
-        }
-        seen
-    }
-
     /// Whether the direction stands between two frames: before the first byte, or right behind the last
     /// byte of a frame. The next frame may be one of the proxy's own then, unless a Close has passed:
     /// nothing may follow that (RFC 6455 5.5.1). A boundary may lie within a fragmented message, where only
@@ -216,10 +191,10 @@ impl Scanner {
         self.held.get(KEY_BYTES..).and_then(|payload| payload.first_chunk()).copied().unwrap_or_default()
     }
 
-    /// The header at the start of `bytes`, if a frame is to begin there and all of the header is in them.
-    pub fn peek(&self, bytes: &[u8]) -> Option<Header> {
-        let (header, _) = Header::read(bytes).ok().flatten().filter(|_| self.at_boundary())?;
-        Some(header)
+    /// The header at the start of `bytes` and how many of them it takes, if a frame is to begin there and all of the header
+    /// is in them.
+    pub fn peek(&self, bytes: &[u8]) -> Option<(Header, usize)> {
+        Header::read(bytes).ok().flatten().filter(|_| self.at_boundary())
     }
 
     /// Looks at nothing any more.

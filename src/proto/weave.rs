@@ -2,16 +2,19 @@
 //! (RFC 6455 5.4, 5.5).
 //!
 //! A frame of the proxy's own goes in where one frame has ended and the next has not begun, wherever that is within the
-//! bytes that were read: they are split there. Behind a Close nothing passes, whoever sent it. What may have to be kept
-//! back (the frame that breaks a rule, the answer to the proxy's own Ping) is not passed on before it is whole enough to be
-//! judged: at most [`HEADER_BYTES_MAX`](super::frame::HEADER_BYTES_MAX) bytes of it are held.
+//! bytes that were read: they are split there. None goes in behind a Close, whoever sent it, and behind the proxy's own
+//! nothing passes at all. What a source sends behind its own Close passes as it is; where the rules of frames are enforced it
+//! is thrown away, as its reader would have to (RFC 6455 1.4, 5.5.1).
+//!
+//! What may have to be kept back (the frame that breaks a rule, the answer to the proxy's own Ping) is not passed on before
+//! it is whole enough to be judged: at most [`HEADER_BYTES_MAX`](super::frame::HEADER_BYTES_MAX) bytes of it are held.
 
 mod aside;
 
 use self::aside::Aside;
 use super::frame::{Header, Violation};
 use super::limit::{Limit, Limiter, Limits};
-use super::scan::{Frame, Scanner, Step};
+use super::scan::{Frame, Kind, Scanner, Step};
 
 /// Payload of a Ping of the proxy's own: with its header and its mask an answer is held whole.
 pub const TOKEN_BYTES: usize = 8;
@@ -29,7 +32,8 @@ pub trait Watch {
     fn frame(&mut self, frame: Frame, scanner: &Scanner);
     /// Nothing more will be seen of frames: the source broke their rules.
     fn violation(&mut self, violation: Violation);
-    /// A frame has begun; told only where it was asked for.
+    /// A frame has begun, be it one that may not pass; told only where it was asked for. Of a header that cannot be read it
+    /// is what [`Header::glance`] sees.
     fn header(&mut self, _header: &Header) {}
     /// The source is not read for a while: it sends faster than it may.
     fn waits(&mut self) {}
@@ -216,12 +220,9 @@ impl Weave {
     }
 
     /// The answer to a Ping with this payload, which comes from the source, is kept back from now on, and with it those
-    /// whose first [`SECRET_BYTES`] are the same: answers to Pings before it. `None` ends that.
-    pub fn await_answer(&mut self, token: Option<[u8; TOKEN_BYTES]>) {
-        if token.is_some() || self.aside.is_some() {
-            self.aside.get_or_insert_default().awaited = token;
-        }
-        self.tidy();
+    /// whose first [`SECRET_BYTES`] are the same: answers to Pings before it. No limit counts them as control frames.
+    pub fn await_answer(&mut self, token: [u8; TOKEN_BYTES]) {
+        self.aside.get_or_insert_default().awaited = Some(token);
     }
 
     /// Whether such an answer is still awaited.
@@ -261,23 +262,28 @@ impl Weave {
             pass(bytes);
             return Ok(bytes.len());
         };
+        if aside.is_past_close {
+            aside.discarded += bytes.len() as u64;
+            return Ok(bytes.len());
+        }
         let mut begun = scanner.at_boundary().then_some(0);
         let (mut passed, mut end, mut rest) = (0, bytes.len(), bytes);
         let (mut outcome, mut has_moved) = (Ok(bytes.len()), false);
         while !rest.is_empty() {
-            let header = aside.peek(scanner, rest);
-            let before = match aside.admit(header.as_ref(), watch) {
-                Ok(before) => before,
-                Err(stop) => {
-                    end = bytes.len() - rest.len();
-                    outcome = aside.stop(stop, end, scanner, watch);
-                    break;
+            let peeked = aside.peek(scanner, rest);
+            if let Err(stop) = aside.admit(peeked, rest, watch) {
+                end = bytes.len() - rest.len();
+                outcome = aside.stop(stop, end, scanner, watch);
+                if outcome.is_err() {
+                    aside.tell(peeked, watch);
                 }
-            };
+                break;
+            }
+            let frame_start = rest;
             let step = scanner.step(&mut rest);
             let is_kept_back = matches!(step, Step::More) && begun.is_some() && aside.keeps_back(scanner);
-            if let Some(header) = header.filter(|_| aside.tells_headers && !is_kept_back) {
-                watch.header(&header);
+            if !is_kept_back {
+                aside.tell(peeked, watch);
             }
             match step {
                 Step::Frame(frame) => {
@@ -298,19 +304,23 @@ impl Weave {
                         aside.speak(&mut pass);
                     }
                     begun = Some(here);
+                    if aside.strict && frame.kind == Kind::Close {
+                        aside.pass(bytes.get(passed..here), &mut pass);
+                        (aside.is_past_close, passed) = (true, here);
+                        break;
+                    }
                 }
                 Step::More => {
                     if let Some(start) = begun.filter(|_| is_kept_back) {
                         aside.hold(bytes.get(start..).unwrap_or_default());
                         scanner.rewind();
-                        // It will be admitted when it comes again.
-                        aside.forget_control(before);
                         end = start;
                     }
                     break;
                 }
                 Step::Violation(violation) => {
                     watch.violation(violation);
+                    aside.tell_unread(peeked, frame_start, watch);
                     if aside.strict {
                         end = begun.unwrap_or(passed);
                         outcome = Err(Offence::Violation(violation));

@@ -254,6 +254,35 @@ async fn strict_ends_tunnels_for_who_breaks_the_rules() {
     }
 }
 
+/// What follows the source's own Close is thrown away, right or wrong, and the end is as clean as without it.
+#[tokio::test]
+async fn strict_passes_nothing_behind_a_close() {
+    let mut stage = Stage::set("inspect = \"strict\"\n").await;
+    for (count, way) in Way::ALL.into_iter().enumerate() {
+        let (mut client, mut backend) = stage.tunnel(way, None).await;
+        let close = raw(0x88, b"\x03\xe8", true);
+        let behind = [raw(0x81, b"behind", true), raw(0x83, b"", true), raw(0x82, b"", false)].concat();
+        client.send_raw(&[&*close, &*behind].concat()).await;
+        assert_eq!(backend.receive().await, Message::close(1000, ""));
+        client.send_raw(&behind).await;
+        // The other direction is still read.
+        backend.send(&Message::text("behind")).await;
+        backend.send(&Message::close(1000, "")).await;
+        assert_eq!(client.receive_text().await, "behind");
+        assert_eq!(client.receive().await, Message::close(1000, ""));
+        backend.stream.shutdown().await.expect("a live stream");
+        assert_eq!(within("the end", client.try_receive()).await, None, "{way:?}");
+        drop((client, backend));
+        let record = stage.ended(count + 1).await;
+        let expected = [&json!("closed"), &json!("client"), &json!(1000), &json!("client"), &json!(true)];
+        assert_eq!(told(&record)[..5], expected, "{way:?} {record}");
+        assert_eq!(record["messages_to_backend"], 0, "{record}");
+    }
+    let thrown = "longhaul_tunnel_discarded_bytes_total{route=\"all\",direction=\"to_backend\"}";
+    assert_eq!(stage.proxy.metric(thrown).await, 3.0 * 2.0 * (12.0 + 6.0 + 2.0));
+    assert_eq!(stage.proxy.metric("longhaul_tunnel_violations_total").await, 0.0);
+}
+
 /// What is right passes as it is, however it is cut.
 #[tokio::test]
 async fn strict_passes_what_is_right() {

@@ -161,6 +161,12 @@ async fn or_ends_the_tunnel() {
             header(true, Opcode::Text, 0, true),
             "byte_rate",
         ),
+        // Whatever their kind.
+        (
+            "bytes = { per_second = \"1B\", burst = \"18B\" }, over = \"close\"",
+            header(true, Opcode::Ping, 0, true),
+            "byte_rate",
+        ),
         // Always, for those.
         ("control = { per_second = 1, burst = 3 }", header(true, Opcode::Ping, 0, true), "control_rate"),
         ("control = { per_second = 1, burst = 3 }", header(true, Opcode::Pong, 0, true), "control_rate"),

@@ -133,6 +133,46 @@ async fn an_answer_is_known_however_it_comes() {
     }
 }
 
+/// They are no control frames of the source's own; what else it sends is.
+#[tokio::test]
+async fn no_limit_counts_the_answers() {
+    for (pings, to_client) in [("client = \"20ms\"", true), ("client = \"off\", backend = \"20ms\"", false)] {
+        let from = if to_client { "to_backend" } else { "to_client" };
+        let keys = format!(
+            "pings = {{ {pings}, timeout = \"10s\" }}\nclose_timeout = \"200ms\"\n\
+             frames.{from} = {{ control = {{ per_second = 1, burst = 2 }}, bytes = {{ per_second = \"1B\", burst = \"99B\" }}, \
+             over = \"close\" }}\n"
+        );
+        let mut stage = Stage::set(&keys).await;
+        for way in Way::ALL {
+            let [mut asked, mut other] = sides(tunnel(&mut stage, way).await, to_client);
+            for round in 0..12 {
+                let answer = pong(&ping(&mut asked).await).frame(to_client);
+                // One that says the same to nobody is one of its own; whole or not.
+                if round < 2 {
+                    let own = pong(b"whatever").frame(to_client);
+                    asked.send_raw(&[&*answer, &*own].concat()).await;
+                    assert_eq!(other.receive().await, pong(b"whatever"), "{way:?}");
+                } else if round % 2 == 0 {
+                    asked.send_raw(&answer).await;
+                } else {
+                    for piece in answer.chunks(5) {
+                        asked.send_raw(piece).await;
+                    }
+                }
+            }
+            let own = pong(b"whatever");
+            asked.send_raw(&own.frame(to_client).repeat(40)).await;
+            // The time that it took may have been worth some.
+            let mut message = other.receive().await;
+            while message == own {
+                message = other.receive().await;
+            }
+            assert_eq!(message, Message::close(1008, ""), "{way:?}");
+        }
+    }
+}
+
 /// Bytes answer for the moment, and the next Ping goes; the Pong of the one before is still an answer.
 #[tokio::test]
 async fn a_late_answer_does_not_pass_either() {

@@ -19,6 +19,28 @@ fn frame(side: Side, fin: bool, opcode: Opcode, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// What ended within some bytes: frames, control frames included, and messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Seen {
+    frames: u32,
+    messages: u32,
+}
+
+/// Lets `scanner` take note of all of `bytes`.
+fn feed(scanner: &mut Scanner, mut bytes: &[u8]) -> Seen {
+    let mut seen = Seen::default();
+    while !bytes.is_empty() {
+        match scanner.step(&mut bytes) {
+            Step::Frame(frame) => {
+                seen.frames += 1;
+                seen.messages += u32::from(frame.kind.is_message());
+            }
+            Step::More | Step::Violation(_) => break,
+        }
+    }
+    seen
+}
+
 /// All that a scanner can say.
 #[derive(Debug, PartialEq)]
 struct Facts {
@@ -36,7 +58,7 @@ fn facts(mut scanner: Scanner, bytes: &[u8], cuts: &[usize]) -> Facts {
     let mut seen = Seen::default();
     let mut start = 0;
     for cut in cuts {
-        let more = scanner.feed(&bytes[start..cut]);
+        let more = feed(&mut scanner, &bytes[start..cut]);
         seen.frames += more.frames;
         seen.messages += more.messages;
         start = cut;
@@ -59,10 +81,10 @@ fn a_boundary_is_between_frames_only() {
     let mut scanner = Scanner::new(Side::Client, false);
     assert!(scanner.at_boundary());
     for byte in &bytes[..bytes.len() - 1] {
-        assert_eq!(scanner.feed(&[*byte]), Seen::default());
+        assert_eq!(feed(&mut scanner, &[*byte]), Seen::default());
         assert!(!scanner.at_boundary());
     }
-    let seen = scanner.feed(&bytes[bytes.len() - 1..]);
+    let seen = feed(&mut scanner, &bytes[bytes.len() - 1..]);
     assert_eq!(seen, Seen { frames: 1, messages: 1 });
     assert!(scanner.at_boundary());
 }
@@ -70,9 +92,9 @@ fn a_boundary_is_between_frames_only() {
 #[test]
 fn a_frame_without_payload_ends_with_its_header() {
     let mut scanner = Scanner::new(Side::Backend, false);
-    assert_eq!(scanner.feed(&[0x81, 0x00]), Seen { frames: 1, messages: 1 });
-    assert_eq!(scanner.feed(&[0x8a]), Seen::default());
-    assert_eq!(scanner.feed(&[0x00]), Seen { frames: 1, messages: 0 });
+    assert_eq!(feed(&mut scanner, &[0x81, 0x00]), Seen { frames: 1, messages: 1 });
+    assert_eq!(feed(&mut scanner, &[0x8a]), Seen::default());
+    assert_eq!(feed(&mut scanner, &[0x00]), Seen { frames: 1, messages: 0 });
     assert!(scanner.at_boundary());
 }
 
@@ -86,7 +108,7 @@ fn a_fragmented_message_counts_once_and_control_frames_do_not() {
         frame(side, true, Opcode::Continuation, b"message"),
     ]
     .concat();
-    let seen = Scanner::new(side, false).feed(&bytes);
+    let seen = feed(&mut Scanner::new(side, false), &bytes);
     assert_eq!(seen, Seen { frames: 4, messages: 1 });
 }
 
@@ -100,7 +122,7 @@ fn the_close_code_is_known_when_the_frame_has_ended() {
             let mut scanner = Scanner::new(side, false);
             for byte in &bytes {
                 assert_eq!(scanner.close(), None);
-                scanner.feed(&[*byte]);
+                feed(&mut scanner, &[*byte]);
             }
             assert_eq!(scanner.close(), Some(Close { code }), "{payload:?}");
         }
@@ -149,9 +171,9 @@ fn rsv1_marks_the_first_frame_of_a_message_if_agreed() {
 #[test]
 fn after_a_violation_nothing_is_seen() {
     let mut scanner = Scanner::new(Side::Backend, false);
-    assert_eq!(scanner.feed(&[0x81, 0x00, 0x83, 0x00, 0x81, 0x00]).frames, 1);
-    assert_eq!(scanner.feed(&[0x81, 0x00]), Seen::default());
-    assert_eq!(scanner.feed(&[0x88, 0x00]), Seen::default());
+    assert_eq!(feed(&mut scanner, &[0x81, 0x00, 0x83, 0x00, 0x81, 0x00]).frames, 1);
+    assert_eq!(feed(&mut scanner, &[0x81, 0x00]), Seen::default());
+    assert_eq!(feed(&mut scanner, &[0x88, 0x00]), Seen::default());
     assert!(!scanner.at_boundary());
     assert_eq!(scanner.close(), None);
     assert_eq!(scanner.violation(), Some(Violation::ReservedOpcode));
@@ -170,7 +192,7 @@ fn the_longest_frame_overflows_nothing() {
     bytes.extend_from_slice(&(u64::MAX >> 1).to_be_bytes());
     bytes.extend_from_slice(&[0; 1000]);
     let mut scanner = Scanner::new(Side::Backend, false);
-    assert_eq!(scanner.feed(&bytes), Seen::default());
+    assert_eq!(feed(&mut scanner, &bytes), Seen::default());
     assert!(!scanner.at_boundary());
     assert_eq!(scanner.violation(), None);
 }

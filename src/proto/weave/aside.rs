@@ -1,6 +1,6 @@
 //! What a direction has of its own while it does not pass all as it is: what waits for its place, and what is kept back.
 
-use super::super::frame::{HEADER_BYTES_MAX, Header};
+use super::super::frame::{HEADER_BYTES_MAX, Header, Opcode, unmask};
 use super::super::limit::{Limiter, Stop};
 use super::super::scan::{Frame, Kind, Scanner};
 use super::{Offence, SECRET_BYTES, TOKEN_BYTES, Watch};
@@ -12,6 +12,8 @@ pub struct Aside {
     pub strict: bool,
     /// It has.
     pub is_cut_off: bool,
+    /// The rules are enforced, and the source has sent its Close: nothing passes any more.
+    pub is_past_close: bool,
     /// Frames that wait for their place.
     pub waiting: Vec<u8>,
     /// The code of the Close that is the last of them, or has been.
@@ -38,7 +40,9 @@ impl Aside {
     /// Passes on, unless nothing does any more.
     pub fn pass(&mut self, bytes: Option<&[u8]>, pass: &mut impl FnMut(&[u8])) {
         match bytes.filter(|bytes| !bytes.is_empty()) {
-            Some(bytes) if self.is_cut_off || self.closed.is_some() => self.discarded += bytes.len() as u64,
+            Some(bytes) if self.is_cut_off || self.is_past_close || self.closed.is_some() => {
+                self.discarded += bytes.len() as u64;
+            }
             Some(bytes) => pass(bytes),
             None => {}
         }
@@ -49,28 +53,60 @@ impl Aside {
         self.limiter.is_some() || self.tells_headers
     }
 
-    /// The header that `bytes` begin with, if it is to be looked at.
-    pub fn peek(&self, scanner: &Scanner, bytes: &[u8]) -> Option<Header> {
+    /// The header that `bytes` begin with, if it is to be looked at, and its bytes.
+    pub fn peek(&self, scanner: &Scanner, bytes: &[u8]) -> Option<(Header, usize)> {
         if self.peeks() && self.closed.is_none() { scanner.peek(bytes) } else { None }
     }
 
-    /// Lets the frame of this header pass; what [`Aside::forget_control`] is to be told if it does not after all.
-    pub fn admit(&mut self, header: Option<&Header>, watch: &mut impl Watch) -> Result<u64, Stop> {
-        let Some(limiter) = &mut self.limiter else { return Ok(0) };
-        let before = limiter.control();
-        // Of a header that is not whole yet nothing is used up.
-        let Some(header) = header else { return Ok(before) };
-        match limiter.admit(header, watch.now(false)) {
+    /// Lets the frame pass whose header was peeked at the start of `bytes`. A Pong that is to answer a Ping of the proxy's is
+    /// not the source's own: it is judged when it is whole, and counts only if it does not.
+    pub fn admit(
+        &mut self,
+        peeked: Option<(Header, usize)>,
+        bytes: &[u8],
+        watch: &mut impl Watch,
+    ) -> Result<(), Stop> {
+        let Some((header, header_bytes)) = peeked.filter(|_| self.limiter.is_some()) else { return Ok(()) };
+        let payload = bytes.get(header_bytes..).unwrap_or_default();
+        if self.may_answer(&header, payload) {
+            return Ok(());
+        }
+        let Some(limiter) = &mut self.limiter else { return Ok(()) };
+        match limiter.admit(&header, watch.now(false)) {
             // By a clock that is behind, it may have come too early.
             Err(Stop::Over(limit)) if limit.is_size() => Err(Stop::Over(limit)),
-            Err(_) => limiter.admit(header, watch.now(true)).map(|()| before),
-            Ok(()) => Ok(before),
+            Err(_) => limiter.admit(&header, watch.now(true)),
+            Ok(()) => Ok(()),
         }
     }
 
-    pub fn forget_control(&mut self, before: u64) {
-        if let Some(limiter) = &mut self.limiter {
-            limiter.set_control(before);
+    /// Whether a frame with this header answers a Ping of the proxy's, or may as far as its payload is there. What may, and is
+    /// not whole, is kept back ([`Aside::keeps_back`]) and comes again.
+    fn may_answer(&self, header: &Header, payload: &[u8]) -> bool {
+        let Some(awaited) = &self.awaited else { return false };
+        if header.opcode != Opcode::Pong || header.length != TOKEN_BYTES as u64 {
+            return false;
+        }
+        let Some(mut token) = payload.first_chunk::<TOKEN_BYTES>().copied() else { return true };
+        unmask(&mut token, header.mask.unwrap_or_default(), 0);
+        token.starts_with(secret(awaited))
+    }
+
+    /// Tells of a header, where that was asked for.
+    pub fn tell(&self, peeked: Option<(Header, usize)>, watch: &mut impl Watch) {
+        if let Some((header, _)) = peeked.filter(|_| self.tells_headers) {
+            watch.header(&header);
+        }
+    }
+
+    /// Tells what there is of the header that `bytes` begin with, if it was not to be read.
+    pub fn tell_unread(&self, peeked: Option<(Header, usize)>, bytes: &[u8], watch: &mut impl Watch) {
+        if self.tells_headers
+            && self.closed.is_none()
+            && peeked.is_none()
+            && let Some(header) = Header::glance(bytes)
+        {
+            watch.header(&header);
         }
     }
 

@@ -110,7 +110,7 @@ impl Splice {
                 Act::Wait(until) => nearest = nearest.into_iter().chain(until).min(),
                 Act::Ping(token) => {
                     to.weave_mut().say(&inject::ping(direction, &token));
-                    from.weave_mut().await_answer(Some(token));
+                    from.weave_mut().await_answer(token);
                     context.waker().wake_by_ref();
                 }
                 Act::Lost => return (None, Some(party(direction))),

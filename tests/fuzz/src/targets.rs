@@ -97,7 +97,9 @@ pub fn weave(bytes: &[u8]) {
     let side = if choice & 1 == 0 { Side::Client } else { Side::Backend };
     let is_strict = choice & 2 == 0;
     let mut weave = Weave::new(Scanner::new(side, choice & 4 == 0), is_strict);
-    weave.await_answer((choice & 8 == 0).then_some(*b"12345678"));
+    if choice & 8 == 0 {
+        weave.await_answer(*b"12345678");
+    }
     let is_limited = choice & 16 == 0;
     if is_limited {
         let (rate, waits) = (Some(Rate::new(u64::from(*step), 2)), choice & 32 == 0);
@@ -163,12 +165,12 @@ pub fn weave(bytes: &[u8]) {
             let mut payload = payload.to_vec();
             unmask(&mut payload, header.mask.unwrap_or_default(), 0);
             assert_eq!(payload[..6], *b"123456");
-            place.feed(&source[..header_bytes + 8]);
+            assert!(matches!(place.step(&mut &source[..header_bytes + 8]), Step::Frame(_)));
             source = &source[header_bytes + 8..];
             continue;
         }
         assert_eq!(rest.first(), source.first(), "{said:x?} of {bytes:x?}");
-        place.feed(&rest[..1]);
+        place.step(&mut &rest[..1]);
         (rest, source) = (&rest[1..], &source[1..]);
     }
     assert!(weave.own_close().is_none() || said.ends_with(&close));
