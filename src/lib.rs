@@ -138,8 +138,9 @@
 //! hyper's own buffers are gone by then: its read-ahead is copied out, because even an empty one would keep 8 KiB alive.
 //!
 //! Frame headers are read as they pass ([`proto::scan`]): what they begin is counted ([`tunnel::tap`]) and the Close frames
-//! noted, nothing is changed. After a violation of the framing that direction is no longer watched; its bytes go on. A
-//! tunnel whose route says `inspect = "off"` is not watched at all. What is to be added between frames, or kept back, has a
+//! noted, nothing is changed. After a violation of the framing that direction is no longer watched; its bytes go on, and no
+//! limit holds for them. A tunnel whose route says `inspect = "off"` is not watched at all, nor is one whose ends agreed on an
+//! extension that is not known here; where the rules are enforced (`"strict"`) none such is offered. What is to be added between frames, or kept back, has a
 //! block of its own in the direction that it is for, from then on ([`proto::weave`]).
 //!
 //! Pings of the proxy's own ([`tunnel::pings`]) go between two frames; their answers are known by a secret of the tunnel

@@ -73,7 +73,10 @@ pub async fn open(
     handshake.head.method = Method::GET;
     handshake.offer.write(&mut handshake.head.headers);
     let is_http2 = handshake.version == Version::HTTP_2;
-    let (head, offer, limits) = (handshake.head, handshake.offer, &snapshot.config.limits);
+    let (head, limits) = (handshake.head, &snapshot.config.limits);
+    let is_strict = route.terms.inspect == Inspect::Strict;
+    let known = is_strict.then(|| handshake.offer.without_unknown_extensions(&mut head.headers));
+    let offer = known.as_ref().unwrap_or(handshake.offer);
     let (seat, reply) = ask(&mut search, limits, head, offer, |backend| account.leased(backend)).await?;
     account.leased(seat.backend());
     let switched = match reply {

@@ -254,6 +254,31 @@ async fn strict_ends_tunnels_for_who_breaks_the_rules() {
     }
 }
 
+/// An extension could give reserved bits and opcodes any meaning: neither end is offered one that nobody here knows.
+#[tokio::test]
+async fn strict_offers_no_unknown_extension() {
+    let mut stage = Stage::set("inspect = \"strict\"\nclose_timeout = \"200ms\"\n").await;
+    for (offered, arrives) in
+        [("x-foo", None), ("x-foo, permessage-deflate; a=1", Some("permessage-deflate; a=1"))]
+    {
+        let mut client = stage.proxy.connect("plain").await;
+        let lines = format!("Sec-WebSocket-Extensions: {offered}\r\n");
+        client.send(crate::kit::handshake("/", "example.com", &lines)).await;
+        let call = stage.call().await;
+        assert_eq!(call.head.get("sec-websocket-extensions"), arrives);
+        let mut backend = call.accept("").await;
+        assert_eq!(client.head().await.status(), 101);
+        client.send(raw(0x83, b"", true)).await;
+        assert_eq!(backend.receive().await, Message::close(1002, ""));
+    }
+    // One that agrees to it all the same agrees to what was not offered.
+    let mut client = stage.proxy.connect("plain").await;
+    let lines = "Sec-WebSocket-Extensions: x-foo\r\n";
+    client.send(crate::kit::handshake("/", "example.com", lines)).await;
+    let _backend = stage.call().await.accept(lines).await;
+    assert_eq!(client.head().await.status(), 502);
+}
+
 /// What follows the source's own Close is thrown away, right or wrong, and the end is as clean as without it.
 #[tokio::test]
 async fn strict_passes_nothing_behind_a_close() {

@@ -11,7 +11,7 @@ use http::header::{
 use http::response::Parts;
 
 use super::super::list;
-use super::offer::{Offer, read_extensions, single};
+use super::offer::{Offer, PERMESSAGE_DEFLATE, read_extensions, single};
 
 /// What a backend agreed to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +65,7 @@ impl Offer {
         if !agreed.iter().all(|name| self.extensions.contains(name)) {
             return Err(AnswerError::Extension);
         }
-        let is_deflate = |name: &String| name == "permessage-deflate";
+        let is_deflate = |name: &String| name == PERMESSAGE_DEFLATE;
         let permessage_deflate = agreed.iter().any(is_deflate);
         let unknown_extension = !agreed.iter().all(is_deflate);
         Ok(Answer { subprotocol, permessage_deflate, unknown_extension })

@@ -17,6 +17,9 @@ use super::{ACCEPT_BYTES, KEY_BYTES, NAMES_MAX, accept_key, base64_value, write_
 
 const VERSION: &str = "13";
 
+/// The one extension whose frames can be read here.
+pub(super) const PERMESSAGE_DEFLATE: &str = "permessage-deflate";
+
 /// A valid request to open a WebSocket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offer {
@@ -91,6 +94,27 @@ impl Offer {
         accept_key(&self.key)
     }
 
+    /// The same offer of those extensions alone whose frames can be read here: of `permessage-deflate` (RFC 7692). Another may
+    /// give any meaning to reserved bits and opcodes (RFC 6455 9). `headers`, in which it came, offer as much afterwards.
+    pub fn without_unknown_extensions(&self, headers: &mut HeaderMap) -> Offer {
+        let mut offer = self.clone();
+        offer.extensions.retain(|name| name == PERMESSAGE_DEFLATE);
+        if offer.extensions.len() < self.extensions.len() {
+            let is_known = |member: &&[u8]| {
+                extension_name(member).is_some_and(|name| name.eq_ignore_ascii_case(PERMESSAGE_DEFLATE))
+            };
+            let known: Vec<&[u8]> =
+                list::members(headers, &SEC_WEBSOCKET_EXTENSIONS).filter(is_known).collect();
+            let known =
+                HeaderValue::from_bytes(&known.join(&b", "[..])).ok().filter(|value| !value.is_empty());
+            match known {
+                Some(known) => headers.insert(SEC_WEBSOCKET_EXTENSIONS, known),
+                None => headers.remove(SEC_WEBSOCKET_EXTENSIONS),
+            };
+        }
+        offer
+    }
+
     /// Sets on a request for the backend the four fields that ask for the upgrade, whatever was there.
     /// Subprotocols and extensions are left as the client wrote them.
     pub fn write(&self, headers: &mut HeaderMap) {
@@ -149,14 +173,19 @@ fn read_protocols(headers: &HeaderMap) -> Option<Vec<String>> {
 pub(super) fn read_extensions(headers: &HeaderMap) -> Option<Vec<String>> {
     let mut names = Vec::new();
     for member in list::members(headers, &SEC_WEBSOCKET_EXTENSIONS) {
-        let name = member.split(|byte| *byte == b';').next()?;
-        let name = list::token(name.trim_ascii())?;
+        let name = extension_name(member)?;
         if names.len() == NAMES_MAX {
             return None;
         }
         names.push(name.to_ascii_lowercase());
     }
     Some(names)
+}
+
+/// The name of an extension, without its parameters.
+fn extension_name(member: &[u8]) -> Option<&str> {
+    let name = member.split(|byte| *byte == b';').next()?;
+    list::token(name.trim_ascii())
 }
 
 /// What is wrong with a request that wants a WebSocket. The text tells the client what to send.

@@ -98,6 +98,31 @@ fn only_another_version_is_426() {
 }
 
 #[test]
+fn only_known_extensions_are_left() {
+    for (lines, left, names) in [
+        (&["x-foo"][..], None, 0),
+        (
+            &["x-foo; a=b, Permessage-Deflate; client_max_window_bits", "y"],
+            Some("Permessage-Deflate; client_max_window_bits"),
+            1,
+        ),
+        (
+            &["y", "permessage-deflate;a, permessage-deflate"],
+            Some("permessage-deflate;a, permessage-deflate"),
+            2,
+        ),
+    ] {
+        let mut request = with("sec-websocket-extensions", lines);
+        let offer = read_offer(&request).unwrap().unwrap();
+        let known = offer.without_unknown_extensions(&mut request.headers);
+        let values: Vec<_> = request.headers.get_all("sec-websocket-extensions").iter().collect();
+        assert_eq!(values, Vec::from_iter(left), "{lines:?}");
+        assert_eq!((known.extensions.len(), known.accept()), (names, offer.accept()));
+        assert_eq!(read_offer(&request).unwrap().unwrap(), known);
+    }
+}
+
+#[test]
 fn protocols_and_extensions_are_collected_from_all_lines() {
     let mut lines = GOOD.to_vec();
     lines.extend([
