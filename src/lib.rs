@@ -61,8 +61,8 @@
 //!
 //! # Crowds
 //! When all clients come back at once, three things keep them from hurting those that stayed, and each other. A route and
-//! each backend may have a rate ([`proto::rate`], [`lifecycle::bucket`]): one word tells when the next handshake is due, so
-//! the line of those that wait is nothing but their timers, in the order in which they came. TLS handshakes are computed a few
+//! each backend may have a rate ([`proto::rate`], [`lifecycle::bucket`]): one word tells when the next handshake is due.
+//! Those that wait stand in a line of which only the first has taken its turn, so that who leaves costs nobody anything. TLS handshakes are computed a few
 //! in a row ([`net::tls`]), and then whatever else a worker has to do. And who is refused hears a time of its own to come back.
 //!
 //! # Threads

@@ -40,6 +40,12 @@ impl Rate {
         if wait > patience { Err(wait) } else { Ok(Taken { until, wait }) }
     }
 
+    /// What `until` is when `amount` has not been let through after all. Only for what was let through last: the turns of
+    /// those behind it stay where they are.
+    pub fn give_back(&self, until: u64, amount: u64) -> u64 {
+        until.saturating_sub(self.lasts(amount))
+    }
+
     /// How much may be let through at `now` without a wait, at least one.
     ///
     /// # Errors

@@ -111,10 +111,9 @@ pub async fn open(
 /// Waits until it is a handshake's turn at the rate of its route.
 async fn paced(route: &Route, metrics: &Metrics) -> Result<(), Refusal> {
     let Some(Pace { words, bucket }) = &route.pace else { return Ok(()) };
-    let wait = bucket.take(words).map_err(Refusal::RouteRate)?;
-    if !wait.is_zero() {
-        // Few wait, and all would have to make room for the timer.
-        Box::pin(sleep(wait)).await;
+    if let Some(turn) = bucket.take(words).map_err(Refusal::RouteRate)? {
+        // Few wait, and all would have to make room for the timers.
+        Box::pin(turn.wait()).await.map_err(Refusal::RouteRate)?;
         metrics.delayed(&route.terms.route);
     }
     Ok(())

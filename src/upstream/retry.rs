@@ -186,19 +186,24 @@ impl<'a> Search<'a> {
     async fn pace(&mut self, backend: &Arc<Backend>) -> bool {
         let Some(words) = &self.pool.handshake_rate else { return true };
         match backend.bucket.take(words) {
-            Ok(Duration::ZERO) => true,
-            Ok(wait) => {
+            Ok(None) => true,
+            Ok(Some(turn)) => {
                 self.pool.metrics.delayed.increment();
                 let state = backend.standing.state();
-                // Few wait, and all would have to make room for the timer.
-                Box::pin(sleep(wait)).await;
-                self.is_still(backend, state)
+                // Few wait, and all would have to make room for the timers.
+                match Box::pin(turn.wait()).await {
+                    Ok(()) => self.is_still(backend, state),
+                    Err(wait) => self.is_too_late(wait),
+                }
             }
-            Err(wait) => {
-                self.failure = Refusal::BackendRate(wait);
-                false
-            }
+            Err(wait) => self.is_too_late(wait),
         }
+    }
+
+    /// It is not a backend's turn within the time that there is.
+    fn is_too_late(&mut self, wait: Duration) -> bool {
+        self.failure = Refusal::BackendRate(wait);
+        false
     }
 
     /// Whether a backend that was in this state before a wait may still be chosen.

@@ -144,6 +144,31 @@ async fn a_handshake_waits_for_the_turn_of_its_backend() {
     assert!(waited >= 10.0 - took.as_secs_f64() * 20.0 && waited <= 10.0, "{waited}");
 }
 
+/// When all that fill it have left, there is room in it.
+#[tokio::test]
+async fn who_leaves_the_line_costs_nobody_anything() {
+    let backend = Backend::echo("a").await;
+    let rate = "handshake_rate = { per_second = 1, burst = 1, wait = \"10s\" }";
+    let backends = backends(&[&backend]);
+    let both = [(rate, backends.clone(), "route_rate"), ("", format!("{rate}\n{backends}"), "backend_rate")];
+    for (route, pool, result) in both {
+        let proxy = Proxy::start(&config(route, &pool)).await;
+        let _first = crowd(&proxy, 1).await;
+        let mut line = Vec::new();
+        while proxy.metric(&refused(result)).await == 0.0 {
+            let mut client = Client::connect(proxy.address("plain")).await;
+            client.send(handshake("/", "example.com", "")).await;
+            line.push(client);
+        }
+        let ended = 1.0 + line.len() as f64;
+        drop(line);
+        proxy.wait_metric("longhaul_handshakes_total", ended).await;
+        assert!(proxy.metric(&refused("client_gone")).await >= 5.0, "{result}");
+        // Of those that left each would have had a turn before it.
+        assert_eq!(opened(&crowd(&proxy, 1).await), 1, "{result}");
+    }
+}
+
 #[tokio::test]
 async fn tls_handshakes_are_computed_in_turn_and_nobody_waits_for_who_is_silent() {
     let backend = Backend::echo("a").await;
