@@ -279,7 +279,7 @@
 //! | backends of a pool with discovery | `discovery.backends_max` | a longer list is refused, of a longer answer some are taken |
 //! | one question of DNS | `discovery.timeout`; 16 targets of SRV records at once | a fault: what was found last stays |
 //! | a list of backends in a file | 16 MiB | it is refused |
-//! | log lines | 8,192 | dropped and counted |
+//! | log lines | 8,192, and 16 MiB | dropped and counted |
 //! | metric series | two million cells; 50,000 series a cold family | dropped and counted |
 //!
 //! # Decisions that are not obvious

@@ -12,8 +12,8 @@ use serde_json::{Map, Value};
 
 use super::log::{Sink, timestamp};
 
-/// The longest text of a record, in bytes, but for the ellipsis that shows the cut. The log's queue is bounded in lines:
-/// without this a client that sends the longest paths would fill it with hundreds of megabytes.
+/// The longest text of a record, in bytes, but for the ellipsis that shows the cut. The log's queue is bounded in bytes, too:
+/// without this a client that sends the longest paths would leave room there for few records of others.
 const TEXT_BYTES_MAX: usize = 1024;
 
 /// Writes records, or does not, as `[log]` says at the time.

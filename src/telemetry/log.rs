@@ -2,7 +2,7 @@
 //! finds the queue full is dropped and counted.
 
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -21,6 +21,8 @@ use crate::config::{Log, LogFormat, LogLevel};
 
 /// Lines that may wait for stdout.
 const QUEUE_LINES_MAX: usize = 8192;
+/// What those may take, in bytes: as many lines as may wait, of the length that most have, several times over.
+const QUEUE_BYTES_MAX: usize = 16 << 20;
 /// How long the end of the process waits for stdout.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(1);
 /// Between two looks at a full queue.
@@ -36,6 +38,8 @@ pub struct Sink {
 #[derive(Default)]
 struct Shared {
     dropped: AtomicU64,
+    /// Bytes that wait.
+    queued_bytes: AtomicUsize,
     json: AtomicBool,
     access: AtomicBool,
 }
@@ -53,17 +57,18 @@ impl Sink {
     pub fn start(output: impl Write + Send + 'static) -> io::Result<Sink> {
         let (queue, orders) = sync_channel(QUEUE_LINES_MAX);
         let shared = Arc::new(Shared::default());
-        let counter = shared.clone();
-        thread::Builder::new()
-            .name("log".into())
-            .spawn(move || write_lines(output, &orders, &counter.dropped))?;
+        let counters = shared.clone();
+        thread::Builder::new().name("log".into()).spawn(move || write_lines(output, &orders, &counters))?;
         Ok(Sink { queue, shared })
     }
 
     /// Queues one line, which ends in a line feed.
     pub fn line(&self, line: Vec<u8>) {
-        if self.queue.try_send(Order::Line(line)).is_err() {
-            self.shared.dropped.fetch_add(1, Relaxed);
+        let (bytes, shared) = (line.capacity(), &self.shared);
+        let queued_bytes = shared.queued_bytes.fetch_add(bytes, Relaxed).saturating_add(bytes);
+        if queued_bytes > QUEUE_BYTES_MAX || self.queue.try_send(Order::Line(line)).is_err() {
+            shared.queued_bytes.fetch_sub(bytes, Relaxed);
+            shared.dropped.fetch_add(1, Relaxed);
         }
     }
 
@@ -101,7 +106,7 @@ impl Sink {
     }
 }
 
-fn write_lines(output: impl Write, orders: &Receiver<Order>, dropped: &AtomicU64) {
+fn write_lines(output: impl Write, orders: &Receiver<Order>, shared: &Shared) {
     let mut output = io::BufWriter::with_capacity(64 * 1024, output);
     while let Ok(first) = orders.recv() {
         // One flush for all that is queued: under load lines leave in large writes, alone at once.
@@ -110,8 +115,9 @@ fn write_lines(output: impl Write, orders: &Receiver<Order>, dropped: &AtomicU64
             match order {
                 Order::Line(line) => {
                     if output.write_all(&line).is_err() {
-                        dropped.fetch_add(1, Relaxed);
+                        shared.dropped.fetch_add(1, Relaxed);
                     }
+                    shared.queued_bytes.fetch_sub(line.capacity(), Relaxed);
                 }
                 Order::Flush(done) => {
                     let _ = output.flush();
@@ -278,5 +284,30 @@ mod tests {
         sink.flush();
         let bytes: usize = seen.try_iter().map(|bytes: Vec<u8>| bytes.len()).sum();
         assert_eq!(bytes, (lines - dropped) * 101);
+    }
+
+    /// Of long lines fewer may wait; when those are gone, as many as before.
+    #[test]
+    fn the_queue_is_bounded_in_bytes_too() {
+        const LINE_BYTES: usize = 32 << 10;
+        const LINES_MAX: usize = QUEUE_BYTES_MAX / LINE_BYTES;
+        let (release, stuck) = sync_channel(1);
+        let (written, seen) = sync_channel(4 * LINES_MAX);
+        let sink = Sink::start(Stuck(stuck, written)).unwrap();
+        for _ in 0..2 * LINES_MAX {
+            sink.line(vec![b'a'; LINE_BYTES]);
+        }
+        // But for those that the writer itself holds.
+        let dropped = sink.dropped() as usize;
+        assert!((LINES_MAX - 3..=LINES_MAX).contains(&dropped), "{dropped}");
+        drop(release);
+        sink.flush();
+        for _ in 0..LINES_MAX {
+            sink.line(vec![b'a'; LINE_BYTES]);
+        }
+        sink.flush();
+        assert_eq!(sink.dropped() as usize, dropped);
+        let bytes: usize = seen.try_iter().map(|bytes: Vec<u8>| bytes.len()).sum();
+        assert_eq!(bytes, (3 * LINES_MAX - dropped) * LINE_BYTES);
     }
 }
