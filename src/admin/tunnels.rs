@@ -8,7 +8,7 @@ use http_body_util::Full;
 use serde_json::json;
 
 use super::api::{answer, error};
-use crate::proto::query;
+use crate::proto::{close, query};
 use crate::telemetry::access::Id;
 use crate::tunnel::goodbye::{Goodbye, Why};
 use crate::tunnel::sessions::Sessions;
@@ -32,10 +32,14 @@ pub fn close(sessions: &Sessions, parameters: &str) -> Response<Full<Bytes>> {
         }
     }
     let Some(id) = id else { return error(StatusCode::BAD_REQUEST, "id is the id of a tunnel") };
-    let goodbye = code.and_then(|code| Goodbye::new(code, reason, Why::Operator));
-    let Some(goodbye) = goodbye else {
-        let problem = "code is a Close code that may be sent, such as 1001, and reason has 123 bytes at most";
-        return error(StatusCode::BAD_REQUEST, problem);
+    let Some(code) = code.filter(|code| close::may_be_sent(*code)) else {
+        return error(StatusCode::BAD_REQUEST, "code is a Close code that may be sent, such as 1001");
+    };
+    let Some(goodbye) = Goodbye::new(code, reason, Why::Operator) else {
+        return error(
+            StatusCode::BAD_REQUEST,
+            "reason has 123 bytes at most: no more fit into a Close frame",
+        );
     };
     match sessions.get(id) {
         Some(session) if session.part(goodbye) => answer(StatusCode::OK, &json!({ "result": "ordered" })),

@@ -274,17 +274,18 @@ async fn orders_that_cannot_be_are_refused() {
     let mut stage = Stage::set("").await;
     let (_client, _backend) = stage.tunnel(Way::Plain, None).await;
     let id = id(&stage).await;
-    for (query, expected) in [
-        ("".to_string(), 400),
-        ("id=nobody".into(), 400),
-        ("id=00000000000001".into(), 404),
-        (format!("id={id}&code=1005"), 400),
-        (format!("id={id}&code=99999"), 400),
-        (format!("id={id}&reason={}", "x".repeat(124)), 400),
-        (format!("id={id}&why=not"), 400),
+    for (query, expected, problem) in [
+        ("".to_string(), 400, "id is the id of a tunnel"),
+        ("id=nobody".into(), 400, "id is the id of a tunnel"),
+        ("id=00000000000001".into(), 404, "no such tunnel"),
+        (format!("id={id}&code=1005"), 400, "code is a Close code"),
+        (format!("id={id}&code=99999"), 400, "code is a Close code"),
+        (format!("id={id}&reason={}", "x".repeat(124)), 400, "\"reason has 123 bytes at most: no more fit"),
+        (format!("id={id}&why=not"), 400, "the parameters are"),
     ] {
         let (status, body) = stage.proxy.admin("POST", &format!("/api/v1/tunnels/close?{query}")).await;
         assert_eq!(status, expected, "{query} {body}");
+        assert!(body.to_string().contains(problem), "{query} {body}");
     }
     let (_, table) = stage.proxy.admin("GET", "/api/v1/tunnels").await;
     assert_eq!(table["total"], 1);
