@@ -55,12 +55,13 @@ pub fn check(words: FileWords, reader: &mut Reader) -> Option<Config> {
         // One problem, not one for each route.
         Found::Absent | Found::Wrong => None,
     };
-    let routes = routes(words.routes, known.as_ref(), reader);
-    let pools = if needs_pools { pools(words.pools, reader) } else { Some(BTreeMap::new()) };
+    let limits = words.limits.or(LimitsWords::default()).and_then(limits);
+    let handshakes_max = limits.as_ref().map(|limits| limits.handshakes_max);
+    let routes = routes(words.routes, known.as_ref(), handshakes_max, reader);
+    let pools = if needs_pools { pools(words.pools, handshakes_max, reader) } else { Some(BTreeMap::new()) };
     if let (Some(routes), Some(pools)) = (&routes, &pools) {
         report_drift(routes, pools, reader);
     }
-    let limits = words.limits.or(LimitsWords::default()).and_then(limits);
     let tunnels_max = limits.as_ref().and_then(|limits| limits.tunnels_max);
     let server = words.server.or(ServerWords::default()).and_then(|words| server(words, tunnels_max, reader));
     Some(Config {

@@ -555,12 +555,38 @@ fn what_a_pool_can_never_have_is_warned_of() {
     for (pool, keys, expected) in [
         (one, "retry = {}\n", "has no retries"),
         (one, "ejection = {}\n", "has no ejections"),
-        (two, "retry = {}\nejection = {}\n", ""),
+        (one, "balance = \"least-connections\"\nrebalance = {}\n", "nothing to rebalance"),
+        (two, "retry = {}\nejection = {}\nbalance = \"least-connections\"\nrebalance = {}\n", ""),
         (off, "", "all backends of this pool are disabled"),
         (two, "source_addresses = [\"127.0.0.3\", \"::1\"]\n", ""),
         (two, "source_addresses = [\"::1\"]\n", "of another family"),
     ] {
         let warnings = parse(&[LISTENER, ROUTE, pool, keys].concat()).unwrap().warnings;
+        let messages: Vec<_> = warnings.iter().map(|warning| warning.message.clone()).collect();
+        assert_eq!(messages.len(), usize::from(!expected.is_empty()), "{keys}: {messages:?}");
+        assert!(messages.iter().all(|message| message.contains(expected)), "{messages:?}");
+    }
+}
+
+#[test]
+fn what_a_route_can_never_have_is_warned_of() {
+    let bytes = |frame_max: u64, over: &str| {
+        let bytes = "bytes = { per_second = \"1KiB\", burst = \"100B\" }";
+        format!("frames.to_client = {{ frame_max = \"{frame_max}B\", {bytes}, over = \"{over}\" }}\n")
+    };
+    for (keys, expected) in [
+        ("max_age_jitter = \"5%\"\n".to_string(), "without `max_age`"),
+        ("max_age_jitter = \"5%\"\nmax_age = \"1h\"\n".into(), ""),
+        (bytes(99, "close"), ""),
+        (bytes(100, "close"), "larger than the burst of `bytes` never passes"),
+        (bytes(100, "wait"), ""),
+        // Half of all handshakes that there may be, and more.
+        ("handshake_rate = { per_second = 50, wait = \"1s\" }\n".into(), ""),
+        ("handshake_rate = { per_second = 51, wait = \"1s\" }\n".into(), "as many as 51 handshakes may wait"),
+        ("handshake_rate = { per_second = 1, wait = \"7d\" }\n".into(), "as many as 604800 handshakes"),
+    ] {
+        let limits = "[limits]\nhandshakes_max = 100\n";
+        let warnings = parse(&[limits, LISTENER, ROUTE, &keys, POOL].concat()).unwrap().warnings;
         let messages: Vec<_> = warnings.iter().map(|warning| warning.message.clone()).collect();
         assert_eq!(messages.len(), usize::from(!expected.is_empty()), "{keys}: {messages:?}");
         assert!(messages.iter().all(|message| message.contains(expected)), "{messages:?}");

@@ -38,15 +38,23 @@ fn limits(words: Found<FrameLimitsWords>, reader: &mut Reader) -> Option<Option<
         reader.report(&place, "no frame is larger than its message, and `frame_max` is", remedy);
     }
     let (frames, messages) = (rate(words.frames), rate(words.messages));
+    let bytes_place = words.bytes.place().cloned();
     let (bytes, control) = (byte_rate(words.bytes), rate(words.control));
+    let over = words.over.or(defaults::FRAMES_OVER);
+    if let (Some(Some(frame)), Some(Some((_, burst))), Some(Over::Close)) = (frame_max, bytes, over)
+        && let Some(place) = bytes_place.filter(|_| frame >= burst)
+    {
+        let message = "with over = \"close\" a frame larger than the burst of `bytes` never passes, and `frame_max` allows it";
+        reader.warn(&place, message, "write a smaller `frame_max`, or a larger `burst`");
+    }
     Some(Some(Limits {
         frame_max: frame_max?,
         message_max: message_max?,
         frames: frames?,
         messages: messages?,
-        bytes: bytes?,
+        bytes: bytes?.map(|(rate, _)| rate),
         control: control?,
-        waits: words.over.or(defaults::FRAMES_OVER)? == Over::Wait,
+        waits: over? == Over::Wait,
     }))
 }
 
@@ -57,9 +65,10 @@ fn rate(words: Found<FrameRateWords>) -> Option<Option<Rate>> {
     Some(Some(Rate::new(per_second.into(), burst.into())))
 }
 
-fn byte_rate(words: Found<ByteRateWords>) -> Option<Option<Rate>> {
+/// The rate of bytes, and its burst.
+fn byte_rate(words: Found<ByteRateWords>) -> Option<Option<(Rate, u64)>> {
     let Some(words) = words.optional()? else { return Some(None) };
     let per_second = words.value.per_second.written()?.value.0;
     let burst = words.value.burst.optional()?.map_or(per_second, |burst| burst.value.0);
-    Some(Some(Rate::new(per_second, burst)))
+    Some(Some((Rate::new(per_second, burst), burst)))
 }

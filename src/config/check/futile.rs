@@ -9,6 +9,7 @@ use crate::config::{Backend, BackendAddress, Place, State};
 pub struct Asked {
     pub retry: Option<Place>,
     pub ejection: Option<Place>,
+    pub rebalance: Option<Place>,
     pub source_addresses: Option<Place>,
 }
 
@@ -25,6 +26,9 @@ pub fn warn_of_futile(backends: &[Backend], sources: &[IpAddr], asked: &Asked, r
                 "a pool of one backend has no ejections: the last one is never ejected",
                 remedy,
             );
+        }
+        if let Some(place) = &asked.rebalance {
+            reader.warn(place, "a pool of one backend has nothing to rebalance", remedy);
         }
     }
     if let Some(first) = backends.first()

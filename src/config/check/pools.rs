@@ -25,7 +25,11 @@ use crate::config::{
     syntax,
 };
 
-pub fn pools(words: Found<Named<PoolWords>>, reader: &mut Reader) -> Option<BTreeMap<String, Pool>> {
+pub fn pools(
+    words: Found<Named<PoolWords>>,
+    handshakes_max: Option<usize>,
+    reader: &mut Reader,
+) -> Option<BTreeMap<String, Pool>> {
     let mut names = Unique::default();
     let pools = all(words.written()?.value.0.into_iter().map(|entry| {
         let name = entry.name;
@@ -35,16 +39,22 @@ pub fn pools(words: Found<Named<PoolWords>>, reader: &mut Reader) -> Option<BTre
         }
         // In one file TOML itself sees to it.
         free_name("pool", &name, &mut names, reader);
-        let pool = pool(name, entry.table?, reader)?;
+        let pool = pool(name, entry.table?, handshakes_max, reader)?;
         named.ok().map(|_| (pool.name.value.clone(), pool))
     }));
     Some(pools?.into_iter().collect())
 }
 
-fn pool(name: At<String>, words: PoolWords, reader: &mut Reader) -> Option<Pool> {
+fn pool(
+    name: At<String>,
+    words: PoolWords,
+    handshakes_max: Option<usize>,
+    reader: &mut Reader,
+) -> Option<Pool> {
     let asked = Asked {
         retry: words.retry.place().cloned(),
         ejection: words.ejection.place().cloned(),
+        rebalance: words.rebalance.place().cloned(),
         source_addresses: words.source_addresses.place().cloned(),
     };
     let backends = backends(words.backends, &words.discovery, &name, reader);
@@ -63,7 +73,7 @@ fn pool(name: At<String>, words: PoolWords, reader: &mut Reader) -> Option<Pool>
         _ => true,
     };
     let queue = queue(words.queue, is_limited, reader);
-    let handshake_rate = handshake_rate(words.handshake_rate);
+    let handshake_rate = handshake_rate(words.handshake_rate, handshakes_max, reader);
     let balance = balance(words.balance, words.slow_start, reader);
     let sticky = sticky(words.sticky, reader);
     let rebalance =

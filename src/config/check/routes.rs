@@ -23,6 +23,7 @@ use crate::config::{
 pub fn routes(
     words: Found<List<RouteWords, 1>>,
     pools: Option<&KnownPools>,
+    handshakes_max: Option<usize>,
     reader: &mut Reader,
 ) -> Option<Vec<Route>> {
     let mut names = Unique::default();
@@ -46,9 +47,9 @@ pub fn routes(
         let replacement = replacement(&mut words, matches.as_ref(), reader);
         let request_headers = request_headers(take(&mut words.request_headers), reader);
         let response_headers = response_headers(take(&mut words.response_headers), reader);
-        let max_age = max_age(&mut words);
+        let max_age = max_age(&mut words, reader);
         let origins = words.origins.optional();
-        let handshake_rate = handshake_rate(words.handshake_rate);
+        let handshake_rate = handshake_rate(words.handshake_rate, handshakes_max, reader);
         let inspect = words.inspect.or(defaults::INSPECT);
         let pings = pings(words.pings, inspect, reader);
         let frames = frames(words.frames, inspect, reader);
@@ -87,7 +88,11 @@ fn record_frames(
     Some(Some(count.value.into()))
 }
 
-fn max_age(words: &mut RouteWords) -> Option<Option<MaxAge>> {
+fn max_age(words: &mut RouteWords, reader: &mut Reader) -> Option<Option<MaxAge>> {
+    if let (Some(place), true) = (words.max_age_jitter.place(), words.max_age.is_absent()) {
+        let remedy = "remove it, or write `max_age`";
+        reader.warn(place, "without `max_age` tunnels become as old as they get: nothing varies", remedy);
+    }
     let jitter_percent = take(&mut words.max_age_jitter).or(defaults::MAX_AGE_JITTER)?;
     let age = take(&mut words.max_age).optional()?;
     Some(age.map(|age| MaxAge { age: age.value.into(), jitter_percent }))
