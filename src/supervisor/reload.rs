@@ -65,10 +65,11 @@ impl Supervisor {
             Reloaded::Accepted { .. } => ReloadResult::Accepted,
             Reloaded::Rejected(_) => ReloadResult::Rejected,
         };
+        let was_rejected = !self.status.last_succeeded();
         // Before the log: who reads there that it is done finds the figures of it.
         self.status.note(result != ReloadResult::Rejected);
         self.plane.metrics.reload(result);
-        tell_log(&reloaded, order.asker);
+        tell_log(&reloaded, order.asker, was_rejected);
         if let Some(reply) = order.reply {
             // Whoever asked may have gone.
             let _ = reply.send(reloaded);
@@ -174,12 +175,16 @@ pub(super) fn warn(config: &Config) {
     }
 }
 
-/// Says what came of a reload.
-fn tell_log(reloaded: &Reloaded, asker: Asker) {
+/// Says what came of a reload; `was_rejected` is of the one before.
+fn tell_log(reloaded: &Reloaded, asker: Asker, was_rejected: bool) {
     let asked_by = asker.label();
     match reloaded {
-        // A file that was saved again without a change is no news; who asked wants an answer.
-        Reloaded::Unchanged { .. } if asker == Asker::Watch => {}
+        // A file that was saved again without a change is no news, unless it was wrong; who asked wants an answer.
+        Reloaded::Unchanged { generation } if asker == Asker::Watch => {
+            if was_rejected {
+                tracing::info!(generation, asked_by, "the configuration's file is again what is in force");
+            }
+        }
         Reloaded::Unchanged { generation } => {
             tracing::info!(generation, asked_by, "configuration unchanged");
         }

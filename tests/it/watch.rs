@@ -240,6 +240,21 @@ async fn what_a_wrong_configuration_names_is_watched_until_it_is_right() {
     assert!(client.certificate().as_ref() == Some(&issued.der));
 }
 
+/// The log does not end with an error that has been put right.
+#[tokio::test]
+async fn a_wrong_file_that_is_taken_back_is_told() {
+    let backend = Backend::echo("one").await;
+    let base = plain(&[backend.address]);
+    let proxy = start(&base).await;
+    proxy.rewrite(&base.replace("pool", "pol"));
+    rejected(&proxy, 0, "pol").await;
+    proxy.rewrite(&base);
+    let again = |line: &Value| line["message"] == "the configuration's file is again what is in force";
+    let line = proxy.wait_for("word of it", again).await;
+    assert_eq!((&line["level"], &line["generation"]), (&"INFO".into(), &1.into()));
+    proxy.wait_metric("longhaul_config_last_reload_successful", 1.0).await;
+}
+
 /// The change at the end shows that what came before it had been looked at.
 #[tokio::test]
 async fn reading_and_touching_are_no_change() {
