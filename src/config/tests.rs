@@ -151,12 +151,13 @@ fn every_example_loads() {
 /// A drain for which there is no time is warned of; what holds when nothing is written has time.
 #[test]
 fn drains_without_time_are_warned_of() {
-    let warnings = |drain: &str| {
-        let head = format!("[server]\ndrain = {{ {drain} }}\n[limits]\ntunnels_max = 6001\n");
+    let warnings_at = |drain: &str, limits: &str| {
+        let head = format!("[server]\ndrain = {{ {drain} }}\n[limits]\n{limits}\n");
         let config = parse(&[&head, LISTENER, ROUTE, POOL].concat()).unwrap();
         let said: Vec<_> = config.warnings.iter().map(|warning| warning.message.clone()).collect();
         (config.server.drain.window.as_millis(), said.join("; "))
     };
+    let warnings = |drain: &str| warnings_at(drain, "tunnels_max = 6001");
     assert_eq!(warnings(""), (30_000, String::new()));
     assert_eq!(warnings("deadline = \"10s\""), (5_000, String::new()));
     assert_eq!(warnings("deadline = \"1m\", window = \"1m\", rate = 101"), (60_000, String::new()));
@@ -164,6 +165,11 @@ fn drains_without_time_are_warned_of() {
         warnings("deadline = \"1m\", window = \"61s\"").1.contains("and cuts those that are left after 1m")
     );
     assert!(warnings("deadline = \"1m\", rate = 100").1.contains("at 100 a second not all of"));
+    for limits in ["", "tunnels_max = \"auto\""] {
+        assert_eq!(warnings_at("deadline = \"10s\", rate = 100", limits).1, "");
+        let said = warnings_at("deadline = \"10s\", rate = 99", limits).1;
+        assert!(said.contains("at 99 a second no more than 990 tunnels"), "{said}");
+    }
 }
 
 /// What is not written means what `full.toml` writes out.
