@@ -120,8 +120,10 @@
 //! (`on_down = "drain"`), and of a route that was removed, are asked in the same way and by the same part,
 //! `supervisor::waves`. A cause stands as long as it holds, and while any does the live table is looked through once a second:
 //! so handshakes that were under way are found when they have become tunnels, and a backend that is back keeps what has not
-//! been asked yet. Who goes when is a function of the number of tunnels, a seed, the window and the rate ([`proto::waves`]);
-//! of a tunnel that waits an id and a time are kept. What going is, is in [`tunnel::goodbye`].
+//! been asked yet. Whoever changes a state tells when a cause ends: what begins behind that is another wave. A slot is of one
+//! cause; a tunnel that is to go for another, or because the process stops, gets another slot. Who goes when is a function of
+//! the number of tunnels, a seed, the window and the rate ([`proto::waves`]); of a tunnel that waits an id, a time and two
+//! numbers are kept. What going is, is in [`tunnel::goodbye`].
 //!
 //! Where a pool asks for it, `supervisor::rebalance` picks tunnels of backends that carry too much when another has come
 //! ([`proto::rebalance`]), and they go in the same way.

@@ -150,8 +150,10 @@ impl Probes {
 
     fn watch(&mut self, backend: &Arc<Backend>, terms: Terms, unprobed: &mpsc::Sender<()>) -> Watched {
         let (waves, whole) = (self.waves.clone(), Arc::downgrade(backend));
-        let drain = move |backend: &Backend| {
-            if backend.load() > 0
+        let drain = move |backend: &Backend, drains: bool| {
+            if !drains {
+                waves.spare_backend(backend, Why::BackendDown);
+            } else if backend.load() > 0
                 && let Some(backend) = whole.upgrade()
             {
                 waves.part_backend(&backend, Why::BackendDown);

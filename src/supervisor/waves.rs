@@ -3,9 +3,10 @@
 //!
 //! A [`Cause`](causes::Cause) stands for as long as it holds. While any does, the live table is looked through once a second:
 //! tunnels that are new to it get a slot each, idle ones first, within what is left of the cause's window ([`line`]). In its
-//! slot a tunnel is asked to go if its cause still holds: a wave is called off by its cause being gone. What is kept of a
-//! tunnel that waits are its id and its slot. When the process stops, the tunnels of an HTTP/2 connection have one slot, and
-//! GOAWAY follows.
+//! slot a tunnel is asked to go if that cause still holds: a wave is called off by its cause being gone. If the tunnel is to go
+//! for another, it gets another slot, and so do all when the process stops. What is kept of a tunnel that waits are its id, its
+//! slot, and the numbers of both. When the process stops, the tunnels of an HTTP/2 connection have one slot, and GOAWAY
+//! follows.
 
 mod causes;
 mod line;
@@ -62,6 +63,8 @@ struct State {
     /// Of the configuration in force.
     terms: Drain,
     causes: Causes,
+    /// There is another look to come.
+    looks: bool,
     /// How many tunnels were left when they were last counted, by the cause's reason.
     left: BTreeMap<&'static str, usize>,
 }
@@ -69,7 +72,7 @@ struct State {
 impl Waves {
     /// None yet.
     pub fn new(sessions: Arc<Sessions>, carriers: Arc<Carriers>, terms: Drain) -> Waves {
-        let state = State { terms, causes: Causes::default(), left: BTreeMap::new() };
+        let state = State { terms, causes: Causes::default(), looks: false, left: BTreeMap::new() };
         Waves(Arc::new(Shared { sessions, carriers, state: Mutex::new(state), changed: Notify::new() }))
     }
 
@@ -109,13 +112,16 @@ impl Waves {
         self.state().causes.chosen()
     }
 
-    /// Brings the waves of backends that drain and of routes in line with a snapshot.
+    /// Brings the waves of backends and of routes in line with a snapshot, and with the states that backends have. After every
+    /// change of either: what ended and begins again is another wave.
     pub fn settle(&self, snapshot: &Snapshot) {
+        self.state().causes.tidy_backends();
         for member in snapshot.pools.iter().flat_map(|pool| pool.members.all()) {
-            if member.is_kept {
-                self.spare_backend(&member.backend, Why::BackendDraining);
-            } else if member.backend.standing.state() == crate::config::State::Draining {
-                self.part_backend(&member.backend, Why::BackendDraining);
+            let backend = &member.backend;
+            if backend.standing.state() == crate::config::State::Draining && !member.is_kept {
+                self.part_backend(backend, Why::BackendDraining);
+            } else {
+                self.spare_backend(backend, Why::BackendDraining);
             }
         }
         self.state().causes.retain_routes(|route| !snapshot.routes_by_name.contains_key(route));
@@ -126,14 +132,14 @@ impl Waves {
         self.state().left.clone()
     }
 
-    /// `add` tells whether the cause is new.
+    /// `add` tells whether the cause is new. For one that is known and that nobody was left of, there may be somebody now.
     fn begin(&self, why: Why, add: impl FnOnce(&mut State, Cause) -> bool) {
         let mut state = self.state();
         // Elsewhere the client's next connection is welcome at once.
         let code = if why == Why::Drain { state.terms.code } else { SERVICE_RESTART };
         let Some(goodbye) = Goodbye::new(code, state.terms.reason.clone(), why) else { return };
         let cause = Cause::new(goodbye, &state.terms);
-        if add(&mut state, cause) {
+        if add(&mut state, cause) || !state.looks {
             self.0.changed.notify_one();
         }
     }
@@ -175,6 +181,7 @@ impl Waves {
         state.causes.tidy(|cause| look.has_left(cause), |id| look.has_seen(id));
         state.left = look.left();
         let goes_on = !state.left.is_empty() || state.causes.is_expecting();
+        state.looks = goes_on;
         goes_on.then(|| Instant::now() + LOOK)
     }
 
@@ -184,9 +191,10 @@ impl Waves {
         while count < AT_ONCE_MAX {
             let Some(turn) = line.take(now) else { return };
             let asked = match turn.unit {
-                Unit::Tunnel(id) => u64::from(self.ask(id)),
+                Unit::Tunnel(id) => u64::from(self.ask(id, line)),
                 Unit::Connection(carrier) => {
-                    let asked = line.disperse(carrier).into_iter().filter(|id| self.ask(*id)).count();
+                    let tunnels = line.disperse(carrier);
+                    let asked = tunnels.into_iter().filter(|id| self.ask(*id, line)).count();
                     self.0.carriers.ask_to_go(carrier);
                     asked as u64
                 }
@@ -196,10 +204,16 @@ impl Waves {
         }
     }
 
-    /// Asks a tunnel to go, if it still is to. Whether it was asked.
-    fn ask(&self, id: Id) -> bool {
+    /// Asks a tunnel to go, if it still is to for the cause that has given it its slot; it is told the first that holds by
+    /// now. Whether it was asked.
+    fn ask(&self, id: Id, line: &Line) -> bool {
         let Some(session) = self.0.sessions.get(id) else { return false };
-        let goodbye = self.state().causes.of(&session).map(|cause| cause.goodbye.clone());
+        let Some(number) = line.place(id).map(|place| place.cause) else { return false };
+        let state = self.state();
+        let holds = state.causes.of(&session, Some(number)).is_some_and(|cause| cause.number == number);
+        let cause = state.causes.of(&session, None).filter(|_| holds);
+        let goodbye = cause.map(|cause| cause.goodbye.clone());
+        drop(state);
         goodbye.is_some_and(|goodbye| session.part(goodbye))
     }
 

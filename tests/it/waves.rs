@@ -1,5 +1,6 @@
 //! Tunnels are asked to go, many at a time: when the process stops, and when their backend or route is taken from them.
 
+mod again;
 mod http2;
 mod many;
 mod orders;

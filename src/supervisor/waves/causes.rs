@@ -1,7 +1,10 @@
 //! Which tunnels are to go, and why.
+//!
+//! A cause ends when whoever knows says that what it stands for is over, also while nobody is looking: what begins then is
+//! another cause. A backend may have several, one of each kind.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -16,11 +19,14 @@ use crate::upstream::backend::{Backend, Health};
 /// A handshake that began on a route which was removed meanwhile has become a tunnel by then, or nothing.
 const ROUTE_REMEMBERED: Duration = Duration::from_secs(60);
 
-/// Who was chosen is looked for for so long, before it is taken to have ended.
+/// Who was chosen is looked for for so long, before it is taken to have ended, and so are tunnels of a backend that seems to
+/// carry nothing: a handshake may have chosen it the moment before.
 const GATHERED: Duration = Duration::from_secs(5);
 
 /// Why tunnels are to go, and what they are told.
 pub struct Cause {
+    /// No other has it.
+    pub number: u64,
     /// The same for all.
     pub goodbye: Goodbye,
     begun: Instant,
@@ -44,15 +50,23 @@ pub struct Causes {
 struct OfBackend {
     backend: Weak<Backend>,
     _label: Arc<str>,
-    cause: Arc<Cause>,
+    /// In the order in which they came.
+    causes: Vec<Arc<Cause>>,
 }
 
 impl Cause {
     /// It begins now, and its tunnels go by these terms.
     pub fn new(goodbye: Goodbye, terms: &Drain) -> Cause {
         let asked_max = terms.asked_max().filter(|_| goodbye.why() == Why::Drain);
-        let (begun, window) = (Instant::now(), terms.window);
-        Cause { goodbye, begun, window, asked_max, told_log: AtomicBool::new(false) }
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        Cause {
+            number: COUNT.fetch_add(1, Relaxed),
+            goodbye,
+            begun: Instant::now(),
+            window: terms.window,
+            asked_max,
+            told_log: AtomicBool::new(false),
+        }
     }
 
     /// The same in another window, of which the log need not hear.
@@ -87,13 +101,28 @@ impl Cause {
 }
 
 impl OfBackend {
-    fn holds(&self) -> bool {
-        self.backend.upgrade().is_some_and(|backend| match self.cause.goodbye.why() {
-            Why::BackendDraining => backend.standing.state() == State::Draining,
-            Why::BackendDown => backend.health() == Health::Down,
-            Why::BackendRemoved => backend.is_leaving(),
-            _ => true,
-        })
+    /// Those that hold.
+    fn present(&self) -> impl Iterator<Item = &Arc<Cause>> {
+        let backend = self.backend.upgrade();
+        let holds = move |cause: &&Arc<Cause>| {
+            backend.as_ref().is_some_and(|backend| match cause.goodbye.why() {
+                Why::BackendDraining => backend.standing.state() == State::Draining,
+                Why::BackendDown => backend.health() == Health::Down,
+                Why::BackendRemoved => backend.is_leaving(),
+                _ => true,
+            })
+        };
+        self.causes.iter().filter(holds)
+    }
+
+    fn tidy(&mut self) -> bool {
+        self.causes = self.present().cloned().collect();
+        !self.causes.is_empty()
+    }
+
+    fn is_expecting(&self) -> bool {
+        let carries = self.backend.upgrade().is_some_and(|backend| backend.load() > 0);
+        self.present().any(|cause| carries || cause.begun.elapsed() < GATHERED)
     }
 }
 
@@ -105,27 +134,34 @@ impl Causes {
         is_new
     }
 
-    /// The tunnels of a backend, unless there is a cause already that holds of it. Whether that is new.
+    /// The tunnels of a backend, unless they are to go for this reason already. Whether that is new.
     pub fn add_backend(&mut self, backend: &Arc<Backend>, cause: Cause) -> bool {
-        let key = key(&backend.label);
-        if self.backends.get(&key).is_some_and(OfBackend::holds) {
-            return false;
-        }
-        let of = OfBackend {
+        let of = self.backends.entry(key(&backend.label)).or_insert_with(|| OfBackend {
             backend: Arc::downgrade(backend),
             _label: backend.label.clone(),
-            cause: Arc::new(cause),
-        };
-        self.backends.insert(key, of);
-        true
+            causes: Vec::new(),
+        });
+        let is_new = of.causes.iter().all(|other| other.goodbye.why() != cause.goodbye.why());
+        if is_new {
+            of.causes.push(Arc::new(cause));
+        }
+        is_new
     }
 
-    /// They may stay.
+    /// They may stay, as far as this reason goes.
     pub fn remove_backend(&mut self, backend: &Backend, why: Why) {
         let key = key(&backend.label);
-        if self.backends.get(&key).is_some_and(|of| of.cause.goodbye.why() == why) {
-            self.backends.remove(&key);
+        if let Some(of) = self.backends.get_mut(&key) {
+            of.causes.retain(|cause| cause.goodbye.why() != why);
+            if of.causes.is_empty() {
+                self.backends.remove(&key);
+            }
         }
+    }
+
+    /// Forgets what does not hold any more of backends.
+    pub fn tidy_backends(&mut self) {
+        self.backends.retain(|_, of| of.tidy());
     }
 
     /// The tunnels of a route. Whether that is new.
@@ -152,15 +188,19 @@ impl Causes {
         self.routes.retain(|route, _| is_gone(route));
     }
 
-    /// Why a tunnel is to go, if it is.
-    pub fn of(&self, session: &Session) -> Option<&Arc<Cause>> {
-        let of_backend = || {
-            let of = self.backends.get(&key(&session.backend))?;
-            of.holds().then_some(&of.cause)
+    /// Why a tunnel is to go, if it is. A stop comes before all others; of those the one of this number, as long as it holds.
+    pub fn of(&self, session: &Session, number: Option<u64>) -> Option<&Arc<Cause>> {
+        if self.all.is_some() {
+            return self.all.as_ref();
+        }
+        let others = || {
+            let of_backend =
+                self.backends.get(&key(&session.backend)).into_iter().flat_map(OfBackend::present);
+            let of_route = self.routes.get(&*session.terms.route).into_iter();
+            of_backend.chain(of_route).chain(self.some.get(&session.id))
         };
-        let of_route = || self.routes.get(&*session.terms.route);
-        let alone = || self.some.get(&session.id);
-        self.all.as_ref().or_else(of_backend).or_else(of_route).or_else(alone)
+        let same = number.and_then(|number| others().find(|cause| cause.number == number));
+        same.or_else(|| others().next())
     }
 
     /// Whether all are to go.
@@ -170,18 +210,17 @@ impl Causes {
 
     /// Whether there may be tunnels that are to go.
     pub fn is_expecting(&self) -> bool {
-        let carries = |of: &OfBackend| of.backend.upgrade().is_some_and(|backend| backend.load() > 0);
         self.all.is_some()
             || !self.routes.is_empty()
             || !self.some.is_empty()
-            || self.backends.values().any(carries)
+            || self.backends.values().any(OfBackend::is_expecting)
     }
 
     /// Forgets those that do not hold any more. `has_left` tells of which routes there are still tunnels, `has_seen` which of
     /// those that were chosen are still open.
     pub fn tidy(&mut self, has_left: impl Fn(&Arc<Cause>) -> bool, has_seen: impl Fn(Id) -> bool) {
         self.some.retain(|id, cause| has_seen(*id) || cause.begun.elapsed() < GATHERED);
-        self.backends.retain(|_, of| of.holds());
+        self.tidy_backends();
         self.routes.retain(|_, cause| cause.is_young() || has_left(cause));
     }
 }

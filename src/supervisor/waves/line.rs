@@ -1,4 +1,7 @@
 //! Those that wait for their slot, of all waves.
+//!
+//! A slot belongs to a tunnel and to the cause for which it is to go. Who goes for another cause has another slot, and the
+//! first one is nobody's any more.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
@@ -16,9 +19,10 @@ const LATE_MAX: u64 = 5_000_000;
 pub struct Line {
     /// Times are nanoseconds since this.
     origin: Instant,
+    /// After a look at most twice as many as tunnels and connections have a slot or had one.
     waiting: BinaryHeap<Reverse<Turn>>,
     /// Those that have, or had, a slot.
-    known: HashSet<Id>,
+    known: HashMap<Id, Place>,
     /// The tunnels of the HTTP/2 connections that wait.
     gathered: HashMap<u32, Vec<Id>>,
     /// HTTP/2 connections that were asked to go.
@@ -26,6 +30,15 @@ pub struct Line {
     pace: Pace,
     /// How many there have been: of equal slots the first comes first.
     count: u64,
+}
+
+/// The slot of a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The number of the cause for which it goes.
+    pub cause: u64,
+    /// That of its [`Turn`]; with its connection it has none.
+    turn: Option<u64>,
 }
 
 /// Who has a slot.
@@ -52,7 +65,7 @@ impl Line {
         Line {
             origin: Instant::now(),
             waiting: BinaryHeap::new(),
-            known: HashSet::new(),
+            known: HashMap::new(),
             gathered: HashMap::new(),
             told: HashSet::new(),
             pace: Pace::new(None),
@@ -65,21 +78,26 @@ impl Line {
         self.pace = self.pace.at(per_second);
     }
 
-    /// Whether a tunnel has, or had, a slot.
-    pub fn knows(&self, id: Id) -> bool {
-        self.known.contains(&id)
+    /// The slot that a tunnel has, or had.
+    pub fn place(&self, id: Id) -> Option<Place> {
+        self.known.get(&id).copied()
     }
 
     /// Forgets all but these.
-    pub fn keep(&mut self, known: Vec<Id>) {
+    pub fn keep(&mut self, known: Vec<(Id, Place)>) {
         self.known = known.into_iter().collect();
+        if self.waiting.len() > 2 * (self.known.len() + self.gathered.len()) {
+            let mut waiting = std::mem::take(&mut self.waiting);
+            waiting.retain(|Reverse(turn)| self.is_present(turn));
+            self.waiting = waiting;
+        }
         if self.waiting.len() < self.waiting.capacity() / 8 {
             self.waiting.shrink_to_fit();
         }
     }
 
     /// Gives these a slot each from now on, those first that have been idle for longest.
-    pub fn add(&mut self, mut units: Vec<(Instant, Unit)>, window: Duration) {
+    pub fn add(&mut self, mut units: Vec<(Instant, Unit)>, window: Duration, cause: u64) {
         units.sort_unstable();
         let (begin, window) = (self.at(Instant::now()), nanoseconds(window));
         let wave = Wave::new(units.len() as u64, fastrand::u64(..), window);
@@ -87,19 +105,20 @@ impl Line {
             self.count += 1;
             self.waiting.push(Reverse(Turn { slot: begin.saturating_add(slot), number: self.count, unit }));
             if let Unit::Tunnel(id) = unit {
-                self.known.insert(id);
+                self.known.insert(id, Place { cause, turn: Some(self.count) });
             }
         }
     }
 
     /// These tunnels go with their connection. Whether that needs a slot; if it had its own, they go now.
-    pub fn gather(&mut self, carrier: u32, tunnels: Vec<Id>) -> bool {
-        self.known.extend(&tunnels);
+    pub fn gather(&mut self, carrier: u32, tunnels: Vec<Id>, cause: u64) -> bool {
         if self.told.contains(&carrier) {
             let now = Instant::now();
-            self.add(tunnels.into_iter().map(|id| (now, Unit::Tunnel(id))).collect(), Duration::ZERO);
+            let units = tunnels.into_iter().map(|id| (now, Unit::Tunnel(id))).collect();
+            self.add(units, Duration::ZERO, cause);
             return false;
         }
+        self.known.extend(tunnels.iter().map(|id| (*id, Place { cause, turn: None })));
         let is_new = !self.gathered.contains_key(&carrier);
         self.gathered.entry(carrier).or_default().extend(tunnels);
         is_new
@@ -131,11 +150,24 @@ impl Line {
     /// The one whose turn it is at `now`.
     pub fn take(&mut self, now: Instant) -> Option<Turn> {
         let now = self.at(now);
-        let Reverse(first) = self.waiting.peek()?;
-        if self.pace.turn(first.slot) > now {
-            return None;
+        loop {
+            let Reverse(first) = self.waiting.peek()?;
+            if self.pace.turn(first.slot) > now {
+                return None;
+            }
+            let turn = self.waiting.pop().map(|Reverse(turn)| turn);
+            if turn.is_some_and(|turn| self.is_present(&turn)) {
+                return turn;
+            }
         }
-        self.waiting.pop().map(|Reverse(turn)| turn)
+    }
+
+    /// Whether it is still somebody's.
+    fn is_present(&self, turn: &Turn) -> bool {
+        match turn.unit {
+            Unit::Tunnel(id) => self.place(id).is_some_and(|place| place.turn == Some(turn.number)),
+            Unit::Connection(_) => true,
+        }
     }
 
     /// So many were asked in this turn, at `now`.
@@ -164,10 +196,10 @@ mod tests {
         let (begun, ids) = (Instant::now(), [(); 3].map(|()| Id::next()));
         let idle = |seconds| begun - Duration::from_secs(seconds);
         let tunnel = |seconds, index: usize| (idle(seconds), Unit::Tunnel(ids[index]));
-        line.add(vec![tunnel(1, 0), tunnel(3, 1), tunnel(2, 2)], Duration::ZERO);
+        line.add(vec![tunnel(1, 0), tunnel(3, 1), tunnel(2, 2)], Duration::ZERO, 7);
         // However long that took.
         let now = Instant::now();
-        assert!(line.knows(ids[0]));
+        assert!(line.place(ids[0]).is_some_and(|place| place.cause == 7));
         for (after_ms, id) in [(1, ids[1]), (150, ids[2]), (250, ids[0])] {
             let turn = line.take(now + Duration::from_millis(after_ms)).expect("a turn");
             assert!(turn.unit == Unit::Tunnel(id));
@@ -175,8 +207,28 @@ mod tests {
             assert!(line.take(now + Duration::from_millis(after_ms)).is_none());
         }
         assert!(line.due().is_none());
-        line.keep(vec![ids[1]]);
-        assert!(line.knows(ids[1]) && !line.knows(ids[0]));
+        let place = line.place(ids[1]).expect("a place");
+        line.keep(vec![(ids[1], place)]);
+        assert!(line.place(ids[1]) == Some(place) && line.place(ids[0]).is_none());
+    }
+
+    #[test]
+    fn a_slot_of_another_cause_takes_the_place_of_the_first_and_none_pile_up() {
+        let mut line = Line::new();
+        let (now, ids) = (Instant::now(), [(); 3].map(|()| Id::next()));
+        let units = || ids.map(|id| (now, Unit::Tunnel(id))).into();
+        line.add(units(), Duration::ZERO, 1);
+        line.add(units(), Duration::from_secs(3_000), 2);
+        // The first of these is some time in the first thousand seconds.
+        line.waiting.retain(|Reverse(turn)| turn.number != 4);
+        assert!(line.take(Instant::now()).is_none() && line.waiting.len() == 2);
+        for cause in 3..100 {
+            line.add(units(), Duration::from_secs(3_000), cause);
+            line.keep(ids.map(|id| (id, line.place(id).expect("a place"))).into());
+            assert!(line.waiting.len() <= 6, "{}", line.waiting.len());
+        }
+        line.keep(Vec::new());
+        assert!(line.waiting.is_empty());
     }
 
     #[test]
@@ -184,7 +236,7 @@ mod tests {
         let mut line = Line::new();
         line.set_rate(Some(10));
         let begun = Instant::now();
-        line.add([(); 3].map(|()| (begun, Unit::Tunnel(Id::next()))).into(), Duration::ZERO);
+        line.add([(); 3].map(|()| (begun, Unit::Tunnel(Id::next()))).into(), Duration::ZERO, 1);
         let late = Instant::now() + Duration::from_secs(1);
         let turn = line.take(late).expect("a turn");
         line.note(turn, late, 1);
@@ -197,7 +249,7 @@ mod tests {
         let mut line = Line::new();
         line.set_rate(Some(1));
         let begun = Instant::now();
-        line.add([(); 2].map(|()| (begun, Unit::Tunnel(Id::next()))).into(), Duration::ZERO);
+        line.add([(); 2].map(|()| (begun, Unit::Tunnel(Id::next()))).into(), Duration::ZERO, 1);
         let soon = Instant::now();
         for _ in 0..2 {
             let turn = line.take(soon).expect("a turn");
@@ -210,14 +262,15 @@ mod tests {
         let mut line = Line::new();
         line.set_rate(Some(10));
         let (begun, ids) = (Instant::now(), [(); 4].map(|()| Id::next()));
-        assert!(line.gather(7, ids[..2].to_vec()) && !line.gather(7, vec![ids[2]]) && !line.tell(7));
-        line.add(vec![(begun, Unit::Connection(7))], Duration::ZERO);
+        assert!(line.gather(7, ids[..2].to_vec(), 1) && !line.gather(7, vec![ids[2]], 1) && !line.tell(7));
+        line.add(vec![(begun, Unit::Connection(7))], Duration::ZERO, 1);
         let now = Instant::now();
         let turn = line.take(now).expect("a turn");
-        assert!(turn.unit == Unit::Connection(7) && line.disperse(7) == ids[..3] && line.knows(ids[2]));
+        assert!(turn.unit == Unit::Connection(7) && line.disperse(7) == ids[..3]);
+        assert!(line.place(ids[2]).is_some());
         line.note(turn, now, 3);
         // Who came too late for it goes as soon as the rate allows.
-        assert!(!line.gather(7, vec![ids[3]]));
+        assert!(!line.gather(7, vec![ids[3]], 1));
         assert!(line.take(now + Duration::from_millis(250)).is_none());
         let then = Instant::now().max(now + Duration::from_millis(350));
         assert!(line.take(then).is_some_and(|turn| turn.unit == Unit::Tunnel(ids[3])));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::causes::{Cause, Causes};
-use super::line::{Line, Unit};
+use super::line::{Line, Place, Unit};
 use crate::telemetry::access::Id;
 use crate::tunnel::carriers::Carriers;
 use crate::tunnel::goodbye::Why;
@@ -15,10 +15,10 @@ use crate::tunnel::sessions::Session;
 /// What it has found.
 #[derive(Default)]
 pub struct Look {
-    /// By the address of the cause.
-    causes: HashMap<usize, OfCause>,
-    /// Those that have a slot, or had.
-    known: Vec<Id>,
+    /// By the number of the cause.
+    causes: HashMap<u64, OfCause>,
+    /// Those that have a slot, or had, of the cause for which they are to go.
+    known: Vec<(Id, Place)>,
     /// HTTP/2 connections that carry any.
     carriers: HashSet<u32>,
     /// Those that were chosen one by one.
@@ -37,9 +37,10 @@ struct OfCause {
 impl Look {
     /// A tunnel is open.
     pub fn note(&mut self, session: &Arc<Session>, causes: &Causes, line: &Line) {
-        let Some(cause) = causes.of(session) else { return };
+        let place = line.place(session.id);
+        let Some(cause) = causes.of(session, place.map(|place| place.cause)) else { return };
         let of = || OfCause { cause: cause.clone(), left: 0, new: Vec::new(), together: HashMap::new() };
-        let of = self.causes.entry(address(cause)).or_insert_with(of);
+        let of = self.causes.entry(cause.number).or_insert_with(of);
         of.left += 1;
         if cause.goodbye.why() == Why::Rebalance {
             self.seen.insert(session.id);
@@ -48,8 +49,8 @@ impl Look {
         let carrier =
             Some(session.carrier).filter(|carrier| *carrier != 0 && cause.goodbye.why() == Why::Drain);
         self.carriers.extend(carrier);
-        if line.knows(session.id) {
-            self.known.push(session.id);
+        if let Some(place) = place.filter(|place| place.cause == cause.number) {
+            self.known.push((session.id, place));
             return;
         }
         if session.goodbye().is_some() {
@@ -69,11 +70,12 @@ impl Look {
         line.keep(std::mem::take(&mut self.known));
         for of in self.causes.values_mut() {
             for (carrier, (active, tunnels)) in of.together.drain() {
-                of.new.extend(line.gather(carrier, tunnels).then_some((active, Unit::Connection(carrier))));
+                let is_new = line.gather(carrier, tunnels, of.cause.number);
+                of.new.extend(is_new.then_some((active, Unit::Connection(carrier))));
             }
             if !of.new.is_empty() {
                 of.cause.tell_log(of.left);
-                line.add(std::mem::take(&mut of.new), of.cause.window_left());
+                line.add(std::mem::take(&mut of.new), of.cause.window_left(), of.cause.number);
             }
         }
     }
@@ -91,7 +93,7 @@ impl Look {
 
     /// Whether a cause has tunnels left.
     pub fn has_left(&self, cause: &Arc<Cause>) -> bool {
-        self.causes.contains_key(&address(cause))
+        self.causes.contains_key(&cause.number)
     }
 
     /// Whether a tunnel that was chosen is open.
@@ -107,8 +109,4 @@ impl Look {
         }
         left
     }
-}
-
-fn address(cause: &Arc<Cause>) -> usize {
-    Arc::as_ptr(cause).addr()
 }

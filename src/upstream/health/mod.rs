@@ -51,8 +51,8 @@ struct Unwell {
     lack: Option<ConnectError>,
 }
 
-/// Probes one backend until the task is dropped. Tells `first_result` once, when the first probe has ended. Of a backend
-/// that is down, whose tunnels are not to live on, `drain` hears after each probe: a handshake that was under way may have
+/// Probes one backend until the task is dropped. Tells `first_result` once, when the first probe has ended. After each probe
+/// `drain` hears whether the backend is down and its tunnels are not to live on: a handshake that was under way may have
 /// become a tunnel since. A probe goes when it is its turn: as many run at once, of all pools, as `turns` has permits.
 pub async fn watch(
     backend: Arc<Backend>,
@@ -60,7 +60,7 @@ pub async fn watch(
     metrics: Metrics,
     turns: Arc<Semaphore>,
     first_result: mpsc::Sender<()>,
-    drain: impl Fn(&Backend),
+    drain: impl Fn(&Backend, bool),
 ) {
     let check = &terms.check;
     let mut first_result = Some(first_result);
@@ -85,9 +85,7 @@ pub async fn watch(
                 }
             }
         }
-        if backend.health() == Health::Down && check.on_down == OnDown::Drain {
-            drain(&backend);
-        }
+        drain(&backend, backend.health() == Health::Down && check.on_down == OnDown::Drain);
         // Its drop tells that this backend's first round is over.
         first_result.take();
         let interval = if backend.health() == Health::Up { check.interval } else { check.interval_down };

@@ -81,6 +81,22 @@ async fn where_they_are_drained_those_of_that_backend_end() {
     }
 }
 
+/// A backend that has been up again meanwhile.
+#[tokio::test]
+async fn those_of_every_outage_are_drained() {
+    let (backend, passes) = switched("one").await;
+    let proxy = Proxy::start(&draining(&[backend.address])).await;
+    for _ in 0..3 {
+        passes.store(true, SeqCst);
+        proxy.wait_metric(&up(backend.address), 1.0).await;
+        let (tunnel, _) = open(&proxy).await;
+        passes.store(false, SeqCst);
+        tunnel.parts(1012).await;
+        // Nobody is looked for any more.
+        proxy.wait_metric("longhaul_drain_tunnels{reason=\"backend_down\"}", 0.0).await;
+    }
+}
+
 /// A handshake that was under way when its backend went down.
 #[tokio::test]
 async fn a_tunnel_that_opens_late_is_drained_too() {
