@@ -13,6 +13,8 @@ pub struct Drain {
     pub delay: Duration,
     /// Over which the tunnels of a wave are spread.
     pub window: Duration,
+    /// Nobody has written the window, so that some few tunnels may take less of it.
+    pub window_shrinks: bool,
     /// Tunnels a second, over all waves, at least one; `None` is what the window asks for.
     pub rate: Option<u32>,
     /// From the closing of the listeners to the cutting of what is left.

@@ -178,8 +178,8 @@ fn the_full_example_shows_the_defaults() {
     let full = parse(FULL).unwrap();
     let minimal = parse(MINIMAL).unwrap();
     assert_eq!(full.server.workers, minimal.server.workers);
-    // Two that have no default.
-    let drain = Drain { rate: None, reason: "".into(), ..full.server.drain.clone() };
+    // Two that have no default, and whether the window is written.
+    let drain = Drain { rate: None, reason: "".into(), window_shrinks: true, ..full.server.drain.clone() };
     assert_eq!(drain, minimal.server.drain);
     assert_eq!(full.limits, minimal.limits);
     assert_eq!(full.tcp, minimal.tcp);

@@ -1,8 +1,16 @@
 //! When many are to go: who goes when, so that those who come back do not come all at once.
 //!
 //! A [`Wave`] spreads its members over a window, each at a random place in a share of its own; a [`Pace`] holds them to a
-//! rate, over all waves that run at once. The rate beats the window: a wave that is too large for it takes longer. All
-//! times are nanoseconds since any beginning; they saturate.
+//! rate, over all waves that run at once. The rate beats the window: a wave that is too large for it takes longer. For some
+//! few a short window is [`enough`]. All times are nanoseconds since any beginning; they saturate.
+
+/// So many clients a second are no burden for whoever they come back to.
+const GENTLE_PER_SECOND: u64 = 10;
+
+/// A window in which `count` of them go gently.
+pub fn enough(count: u64) -> u64 {
+    count.saturating_mul(1_000_000_000 / GENTLE_PER_SECOND)
+}
 
 /// Members of a window, in the order in which they go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +121,7 @@ mod tests {
         let mut pace = Pace::new(Some(1));
         pace.note(u64::MAX - 1, u64::MAX);
         assert_eq!(pace.turn(0), u64::MAX);
+        assert_eq!(enough(u64::MAX), u64::MAX);
     }
 
     #[test]
@@ -169,6 +178,17 @@ mod tests {
             for (index, first) in gone.iter().enumerate() {
                 let within = gone[index..].iter().take_while(|at| **at < first + SECOND).count();
                 prop_assert!(within <= per_second as usize, "{within} in a second");
+            }
+        }
+
+        /// Each has a tenth of a second, so that any second touches eleven of them at most.
+        #[test]
+        fn few_go_gently_in_a_window_that_is_enough(count in 1..500_u64, seed: u64) {
+            let slots: Vec<_> = Wave::new(count, seed, enough(count)).slots().collect();
+            prop_assert!(slots.iter().all(|slot| *slot <= count * SECOND / 10));
+            for (index, first) in slots.iter().enumerate() {
+                let within = slots[index..].iter().take_while(|slot| **slot < first + SECOND).count();
+                prop_assert!(within <= 11, "{within} in a second");
             }
         }
 

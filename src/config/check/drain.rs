@@ -17,15 +17,16 @@ pub fn drain(words: DrainWords, tunnels_max: Option<usize>, reader: &mut Reader)
     let deadline: Duration = words.deadline.or(defaults::DRAIN_DEADLINE)?;
     let window: Duration = words.window.or(defaults::DRAIN_WINDOW.min(deadline / 2))?;
     let rate: Option<u32> = words.rate.optional()?.map(|rate| rate.value.into());
-    if let Some(place) = window_place.filter(|_| window > deadline) {
+    if let Some(place) = window_place.as_ref().filter(|_| window > deadline) {
         let (window, deadline) = (duration(window), duration(deadline));
         let message =
             format!("a stop asks tunnels to go over {window}, and cuts those that are left after {deadline}");
-        reader.warn(&place, message, "write a shorter `window`, or a longer `deadline`");
+        reader.warn(place, message, "write a shorter `window`, or a longer `deadline`");
     }
     let drain = Drain {
         delay: words.delay.or(defaults::DRAIN_DELAY)?,
         window,
+        window_shrinks: window_place.is_none(),
         rate,
         deadline,
         code: words.code.or(defaults::DRAIN_CODE)?,

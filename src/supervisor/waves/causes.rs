@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::{Drain, State};
+use crate::proto::waves::enough;
 use crate::telemetry::access::Id;
 use crate::tunnel::goodbye::{Goodbye, Why};
 use crate::tunnel::sessions::Session;
@@ -31,6 +32,8 @@ pub struct Cause {
     pub goodbye: Goodbye,
     begun: Instant,
     window: Duration,
+    /// Nobody has asked for just this window: few need less.
+    shrinks: bool,
     /// So many can be asked before the rest is cut.
     asked_max: Option<u64>,
     told_log: AtomicBool,
@@ -64,6 +67,7 @@ impl Cause {
             goodbye,
             begun: Instant::now(),
             window: terms.window,
+            shrinks: terms.window_shrinks,
             asked_max,
             told_log: AtomicBool::new(false),
         }
@@ -71,19 +75,25 @@ impl Cause {
 
     /// The same in another window, of which the log need not hear.
     pub fn within(self, window: Duration) -> Cause {
-        Cause { window, told_log: AtomicBool::new(true), ..self }
+        Cause { window, shrinks: false, told_log: AtomicBool::new(true), ..self }
     }
 
-    /// What is left of the window.
-    pub fn window_left(&self) -> Duration {
-        self.window.saturating_sub(self.begun.elapsed())
+    /// Over how long so many tunnels are to be spread from now on: what is left of the window, or less.
+    pub fn window_of(&self, tunnels: u64) -> Duration {
+        self.whole_window_of(tunnels).min(self.window.saturating_sub(self.begun.elapsed()))
+    }
+
+    fn whole_window_of(&self, tunnels: u64) -> Duration {
+        let enough = Duration::from_nanos(enough(tunnels));
+        if self.shrinks { self.window.min(enough) } else { self.window }
     }
 
     /// Says once how many there are.
     pub fn tell_log(&self, tunnels: usize) {
         if !self.told_log.swap(true, Relaxed) {
             let (reason, code) = (self.goodbye.why().ending().label(), self.goodbye.code());
-            let window_ms = u64::try_from(self.window.as_millis()).unwrap_or(u64::MAX);
+            let window_ms =
+                u64::try_from(self.whole_window_of(tunnels as u64).as_millis()).unwrap_or(u64::MAX);
             tracing::info!(reason, code, tunnels, window_ms, "tunnels are asked to go");
             if let Some(asked_max) = self.asked_max.filter(|asked_max| *asked_max < tunnels as u64) {
                 tracing::warn!(

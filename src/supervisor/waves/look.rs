@@ -69,13 +69,15 @@ impl Look {
     pub fn line_up(&mut self, line: &mut Line) {
         line.keep(std::mem::take(&mut self.known));
         for of in self.causes.values_mut() {
+            let together: usize = of.together.values().map(|(_, tunnels)| tunnels.len()).sum();
+            let window = of.cause.window_of((of.new.len() + together) as u64);
             for (carrier, (active, tunnels)) in of.together.drain() {
                 let is_new = line.gather(carrier, tunnels, of.cause.number);
                 of.new.extend(is_new.then_some((active, Unit::Connection(carrier))));
             }
             if !of.new.is_empty() {
                 of.cause.tell_log(of.left);
-                line.add(std::mem::take(&mut of.new), of.cause.window_left(), of.cause.number);
+                line.add(std::mem::take(&mut of.new), window, of.cause.number);
             }
         }
     }

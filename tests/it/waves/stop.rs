@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use futures_util::future::join_all;
 use rustix::process::Signal;
 use serde_json::json;
 use tokio::io::AsyncReadExt;
@@ -121,6 +122,21 @@ async fn a_rate_that_does_not_reach_the_deadline_is_told() {
     let warning = proxy.wait_for("a warning", |line| line["asked_max"] == 2).await;
     assert_eq!((&warning["level"], &warning["tunnels"]), (&json!("WARN"), &json!(5)));
     assert_eq!(proxy.ended().await.code(), Some(3));
+}
+
+/// Where no window is written, some few go at once: the third of three would go after 20 seconds or more.
+#[tokio::test]
+async fn few_do_not_need_half_a_minute() {
+    let (backend, mut calls) = Backend::by_hand().await;
+    let mut proxy = Proxy::start(&drain("deadline = \"5m\"", &backend)).await;
+    let mut parting = Vec::new();
+    for _ in 0..3 {
+        let ends = open(&proxy, &mut calls).await;
+        parting.push(part(ends, 1001, ""));
+    }
+    proxy.signal(Signal::TERM);
+    join_all(parting).await;
+    assert_eq!(proxy.ended().await.code(), Some(0));
 }
 
 /// A handshake that was under way when the listeners closed becomes a tunnel that is asked to go.
