@@ -6,8 +6,12 @@ mod names;
 mod records;
 mod tickets;
 
+use std::io::Write;
+use std::time::Duration;
+
 use rustls::version::{TLS12, TLS13};
 use rustls::{ALL_VERSIONS, HandshakeKind, SupportedProtocolVersion};
+use tokio::io::AsyncWriteExt;
 
 use crate::kit::{Backend, Client, Message, Pki, Proxy, Resumption, plain, secure, within};
 
@@ -195,4 +199,35 @@ async fn the_end_of_a_tunnel_is_announced_before_the_connection_ends() {
         let (_, ended) = client.stream.rest().await;
         ended.unwrap_or_else(|error| panic!("{end}: {error}"));
     }
+}
+
+/// Bytes of a record that does not end are none of the tunnel's: they keep nobody from being idle.
+#[tokio::test]
+async fn half_a_record_keeps_no_tunnel_alive() {
+    let ((backend, mut calls), pki) = (Backend::by_hand().await, Pki::new());
+    let certificate = pki.issue(&["chat.example.com"]);
+    let route = "name = \"all\"\nidle_timeout = \"2s\"\nclose_timeout = \"100ms\"\npool";
+    let config = plain(&[backend.address]).replace("name = \"all\"\npool", route) + &secure(&[&certificate]);
+    let proxy = Proxy::start(&config).await;
+    let client = Client::connect_tls(proxy.address("secure"), &pki, "chat.example.com").await;
+    let (mut client, mut backend) = calls.tunnel(client, "", "").await;
+    let Client::Tls(tls) = &mut client.stream else { panic!("TLS") };
+    let (tcp, session) = tls.get_mut();
+    session.writer().write_all(&Message::binary(vec![7; 16_000]).frame(true)).expect("room");
+    let mut record = Vec::new();
+    session.write_tls(&mut record).expect("memory");
+    let dripping = async {
+        for piece in record[..10_000].chunks(10) {
+            if tcp.write_all(piece).await.is_err() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::select! {
+        () = dripping => panic!("it is cut before"),
+        end = backend.receive() => assert_eq!(end, Message::close(1001, "idle")),
+    }
+    drop((client, backend));
+    assert_eq!(proxy.record("close").await["bytes_to_backend"], 0);
 }
