@@ -17,6 +17,7 @@ use crate::demo;
 use crate::state::build;
 use crate::state::registry::Registry;
 use crate::supervisor::signals::Signals;
+use crate::supervisor::start::Beginning;
 use crate::supervisor::{StartError, Stopped, Supervisor};
 use crate::telemetry::Metrics;
 use crate::telemetry::log::{self, Sink};
@@ -30,13 +31,15 @@ Examples:
   longhaul check a.toml --explain 'GET wss://chat.example.com/ws' -H 'X-Canary: 1'
                                           say which route a request takes, and why
   longhaul schema > schema.json           what may stand in the file, for editors that complete it
+  longhaul run --config a.toml --takeover
+                                          serve in place of the one that runs (server.handover), which drains
   kill -HUP PID                           read the file again (longhaul also notices when it changes)
   kill -TERM PID                          stop politely: tunnels may end until server.drain.deadline
                                           (a second signal cuts at once)
 
 Exit status:
   0   everything ended by itself
-  1   it could not start: an address is taken, or the machine lacks something
+  1   it could not start: an address is taken, the machine lacks something, or a takeover failed (the other one goes on)
   2   the command line is wrong
   3   it stopped, and connections were cut at the drain deadline or by a second signal
   4   no route takes the request of --explain
@@ -62,6 +65,9 @@ enum Command {
         /// The configuration file (TOML); every key is explained in config/full.toml
         #[arg(short, long, value_name = "FILE", env = "LONGHAUL_CONFIG")]
         config: PathBuf,
+        /// Take the sockets over from the process that runs with the same server.handover; it drains then
+        #[arg(long)]
+        takeover: bool,
     },
     /// Say what is wrong with a configuration file and the files that it names; start nothing
     Check {
@@ -90,8 +96,8 @@ enum Format {
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
     match Arguments::parse().command {
-        Command::Run { config } => match Config::load(&config) {
-            Ok(loaded) => run(loaded, &config),
+        Command::Run { config, takeover } => match Config::load(&config) {
+            Ok(loaded) => run(loaded, &config, takeover),
             Err(problems) => report(&problems),
         },
         Command::Check { file, format, asked } => check(&file, format, &asked),
@@ -100,8 +106,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(config: Config, path: &Path) -> ExitCode {
-    serve(config, Some(path), || {
+fn run(config: Config, path: &Path, takeover: bool) -> ExitCode {
+    serve(config, Some(path), takeover, || {
         tracing::info!(config = %path.display(), version = env!("CARGO_PKG_VERSION"), "serving");
         Ok(())
     })
@@ -145,7 +151,7 @@ fn count(number: usize, noun: &str) -> String {
 
 fn run_demo() -> ExitCode {
     match demo::prepare() {
-        Ok((config, introduction)) => match serve(config, None, || introduction.write(io::stdout())) {
+        Ok((config, introduction)) => match serve(config, None, false, || introduction.write(io::stdout())) {
             // Whoever ends a demo ends its tunnels, too.
             code if code == ExitCode::from(EXIT_CUT) => ExitCode::SUCCESS,
             code => code,
@@ -154,8 +160,13 @@ fn run_demo() -> ExitCode {
     }
 }
 
-/// Starts a proxy, calls `tell` when it serves, and runs it to its end.
-fn serve(config: Config, path: Option<&Path>, tell: impl FnOnce() -> io::Result<()>) -> ExitCode {
+/// Starts a proxy, in place of another one if it is a `takeover`, calls `tell` when it serves, and runs it to its end.
+fn serve(
+    config: Config,
+    path: Option<&Path>,
+    takeover: bool,
+    tell: impl FnOnce() -> io::Result<()>,
+) -> ExitCode {
     let sink = match Sink::start(io::stdout()) {
         Ok(sink) => sink,
         Err(error) => return fail(&format!("cannot start a thread for the log: {error}")),
@@ -171,14 +182,18 @@ fn serve(config: Config, path: Option<&Path>, tell: impl FnOnce() -> io::Result<
             Ok(signals) => signals,
             Err(error) => return fail(&format!("cannot catch signals: {error}")),
         };
-        let supervisor = match Supervisor::start(config, path.map(Path::to_path_buf), &sink, log) {
+        let beginning = Beginning { config, path: path.map(Path::to_path_buf), sink: &sink, log };
+        let started = match takeover {
+            false => Supervisor::start(beginning),
+            true => tokio::select! {
+                biased;
+                started = Supervisor::take_over(beginning) => started,
+                () = signals.stop.wait() => return fail("told to stop before it had taken over"),
+            },
+        };
+        let supervisor = match started {
             Ok(supervisor) => supervisor,
-            Err(StartError::Config(problems)) => return report(&problems),
-            Err(StartError::Bind(problems)) => {
-                report(&problems);
-                return ExitCode::FAILURE;
-            }
-            Err(StartError::Machine(error)) => return fail(&format!("cannot start: {error}")),
+            Err(error) => return refuse(error),
         };
         if let Err(error) = tell() {
             return fail(&format!("cannot write to standard output: {error}"));
@@ -192,6 +207,19 @@ fn serve(config: Config, path: Option<&Path>, tell: impl FnOnce() -> io::Result<
     runtime.shutdown_background();
     sink.flush();
     code
+}
+
+/// Says why nothing is served.
+fn refuse(error: StartError) -> ExitCode {
+    match error {
+        StartError::Config(problems) => report(&problems),
+        StartError::Bind(problems) => {
+            report(&problems);
+            ExitCode::FAILURE
+        }
+        StartError::Machine(error) => fail(&format!("cannot start: {error}")),
+        StartError::NotTakenOver(error) => fail(&format!("{}\n  help: {}", error.message, error.remedy)),
+    }
 }
 
 fn print(text: &str) -> ExitCode {

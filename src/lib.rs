@@ -132,6 +132,22 @@
 //! tunnels gets it at once. Tunnels know their connection by a number ([`tunnel::carriers`]). A tunnel that is asked for behind
 //! GOAWAY is refused (REFUSED_STREAM), a plain request that crosses it is still answered.
 //!
+//! # Handover
+//! A new process asks the running one for its sockets, over a unix socket that only their user and root can use
+//! ([`proto::manifest`] has the words, [`net::handover`] the bytes and descriptors, `supervisor::handover` the steps). It prepares
+//! all of a start with them, its first probes and looks of discovery included, and is then told to go: `supervisor::start` is cut in
+//! two for that. Until it says that it serves, the running process has changed nothing, and goes on after any failure. For a
+//! moment both accept from the same sockets.
+//!
+//! A socket that two processes have is one socket: its queue, its options, its filter, and the file of a unix socket. So what the
+//! other process keeps is closed as it is ([`listen::admit::HandedOver`]), without the filter of a closing listener and without
+//! taking the rest of its queue, and its file stays. What the other one does not keep closes as always. Files are the
+//! new process's only when it serves: else its failure would remove them.
+//!
+//! Versions of the two may differ by one another: each says which versions of the protocol it speaks, and what one side does not
+//! know it passes over. The connection stays, and the process that drains tells over it how many tunnels it has left. If the
+//! one that listens is replaced as well, it hands that connection on.
+//!
 //! # A tunnel
 //! After the handshake a tunnel is a task of its own: two streams, two [`tunnel::flow::Flow`]s, a timer, its terms, and
 //! what it holds until its end (a lease on its backend, a permit, an entry in the live table, its place among the
@@ -269,6 +285,9 @@
 //! | bytes kept by a tunnel | 60 KiB a direction, and longhaul's own frames | nothing more is read |
 //! | tunnels that are asked to go a second, over all causes | `drain.rate`, if there is one | the others wait |
 //! | tunnels that a pool's rebalancing asks to go a second | `rebalance.per_second` | the others wait |
+//! | a step of a handover | 5 s to greet, 10 s for sockets, 60 s to prepare, 10 s to serve | the running process goes on |
+//! | a message of a handover | 64 MiB; 10,000 sockets, 200 at once | the running process goes on |
+//! | processes before this one whose tunnels are counted | 64 | the oldest are forgotten |
 //! | a stop, from the closing of the listeners on | `drain.deadline` | what is left is cut |
 //! | a step of a tunnel's parting: to the end of a frame, to each side's Close | the route's `close_timeout` | it is cut |
 //! | encrypted bytes that a socket does not take | 64 KiB a connection | nothing more is read for it |

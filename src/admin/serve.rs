@@ -1,6 +1,7 @@
-//! A small HTTP/1.1 server for few and short requests, over TCP or a unix socket.
+//! A small HTTP/1.1 server for few and short requests, over TCP or a unix socket, until another process has that socket.
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::lifecycle::Permits;
@@ -31,30 +33,69 @@ pub trait Answer: Send + Sync + 'static {
     fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Response<Full<Bytes>>> + Send;
 }
 
-/// Serves until the runtime ends.
-pub async fn serve(acceptor: Acceptor, answer: Arc<impl Answer>) {
+/// Serves until the runtime ends, or `left` says that another process has the socket: then what is being asked is
+/// answered, and nothing more.
+pub async fn serve(acceptor: Acceptor, answer: Arc<impl Answer>, left: Left) {
     let permits = Permits::new(CONNECTIONS_MAX);
+    let mut leaving = pin!(left.clone().wait());
     loop {
-        let permit = permits.wait().await;
-        let answer = answer.clone();
-        if let Ok((socket, _)) = acceptor.accept().await
+        let next = async { (permits.wait().await, acceptor.accept().await) };
+        let (permit, accepted) = tokio::select! {
+            biased;
+            () = &mut leaving => break,
+            next = next => next,
+        };
+        if let Ok((socket, _)) = accepted
             && let Ok(stream) = TcpStream::from_std(socket)
         {
+            let (answer, left) = (answer.clone(), left.clone());
             tokio::spawn(async move {
                 let _permit = permit;
-                connection(stream, &*answer).await;
+                connection(stream, &*answer, left).await;
             });
         } else {
             sleep(EXHAUSTED_PAUSE).await;
         }
     }
+    acceptor.leave();
+    permits.all_back().await;
 }
 
-async fn connection(stream: TcpStream, answer: &impl Answer) {
+/// Tells that another process has the socket.
+#[derive(Clone)]
+pub struct Left(watch::Receiver<bool>);
+
+impl Left {
+    /// What tells it, and what is told.
+    pub fn new() -> (watch::Sender<bool>, Left) {
+        let (sender, receiver) = watch::channel(false);
+        (sender, Left(receiver))
+    }
+
+    /// Waits for it; for ever when nobody can tell it any more.
+    async fn wait(mut self) {
+        if self.0.wait_for(|left| *left).await.is_err() {
+            std::future::pending().await
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, answer: &impl Answer, left: Left) {
     let service = service_fn(|request| async { Ok::<_, Infallible>(answer.answer(request).await) });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_DEADLINE);
-    let _ = timeout(CONNECTION_DEADLINE, builder.serve_connection(TokioIo::new(stream), service)).await;
+    let mut served = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let _ = timeout(CONNECTION_DEADLINE, async {
+        tokio::select! {
+            biased;
+            _ = &mut served => return,
+            () = left.wait() => {}
+        }
+        // Whoever keeps it for the next request asks the other process then.
+        served.as_mut().graceful_shutdown();
+        let _ = served.await;
+    })
+    .await;
 }
 
 /// A line of text.

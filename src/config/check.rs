@@ -63,7 +63,10 @@ pub fn check(words: FileWords, reader: &mut Reader) -> Option<Config> {
         report_drift(routes, pools, reader);
     }
     let tunnels_max = limits.as_ref().and_then(|limits| limits.tunnels_max);
-    let server = words.server.or(ServerWords::default()).and_then(|words| server(words, tunnels_max, reader));
+    let server = words
+        .server
+        .or(ServerWords::default())
+        .and_then(|words| server(words, tunnels_max, &mut addresses, reader));
     Some(Config {
         server: server?,
         limits: limits?,
@@ -105,9 +108,21 @@ fn report_absent(words: &FileWords, needs_pools: bool, reader: &mut Reader) {
     }
 }
 
-fn server(words: ServerWords, tunnels_max: Option<usize>, reader: &mut Reader) -> Option<Server> {
+fn server(
+    words: ServerWords,
+    tunnels_max: Option<usize>,
+    addresses: &mut Unique<ListenAddress>,
+    reader: &mut Reader,
+) -> Option<Server> {
+    let handover = words.handover.optional().map(|path| {
+        path.map(|At { value, place }| {
+            let path = unix_path(value.0.into(), &place, reader);
+            free_address(&ListenAddress::Unix(path.clone()), &place, addresses, reader);
+            At { value: path, place }
+        })
+    });
     let drain = drain(words.drain.or(DrainWords::default())?, tunnels_max, reader);
-    Some(Server { workers: words.workers.or(defaults::WORKERS)?, drain: drain? })
+    Some(Server { workers: words.workers.or(defaults::WORKERS)?, drain: drain?, handover: handover? })
 }
 
 fn limits(words: LimitsWords) -> Option<Limits> {
@@ -190,7 +205,7 @@ fn unix_path(path: PathBuf, place: &Place, reader: &mut Reader) -> PathBuf {
     let path = reader.path(path, place);
     if path.as_os_str().len() > UNIX_PATH_BYTES_MAX {
         let message = format!("the path of this socket is longer than {UNIX_PATH_BYTES_MAX} bytes");
-        reader.report(place, message, "choose a shorter one, such as \"unix:/run/longhaul.sock\"");
+        reader.report(place, message, "choose a shorter one, such as /run/longhaul.sock");
     }
     path
 }

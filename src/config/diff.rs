@@ -69,9 +69,10 @@ impl Change {
             sources: _,
             watched: _,
         } = new;
-        let Server { workers, drain } = server;
+        let Server { workers, drain, handover } = server;
         let restarts = [
             ("server.workers", *workers != old.server.workers),
+            ("server.handover", *handover != old.server.handover),
             ("metrics.address", *metrics != old.metrics),
             ("admin.address", *admin != old.admin),
         ];

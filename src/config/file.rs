@@ -39,7 +39,7 @@ use super::reader::{Found, Reader, Word, words};
 use super::shape::Shape;
 use super::syntax::{
     AdminAddress, CookieName, FieldName, FilePath, MethodName, Name, ParameterName, PathPrefix,
-    ResponseField, ServerName, SourceAddress, Subprotocol,
+    ResponseField, ServerName, SocketPath, SourceAddress, Subprotocol,
 };
 use super::units::{IdleTimeout, KernelTimer, Percent, Size, Timeout};
 use super::words::{Auto, Entries, List, Named, Number, Off, choices};
@@ -100,6 +100,8 @@ words! {
         optional workers: Auto<Number<1, 1_024>>,
         /// How the process stops.
         optional drain: DrainWords,
+        /// The unix socket at which a new process takes over (`longhaul run --takeover`), its path; default none.
+        optional handover: SocketPath,
     }
 }
 

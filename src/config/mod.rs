@@ -129,6 +129,9 @@ pub struct Server {
     pub workers: Option<usize>,
     /// How the process stops.
     pub drain: Drain,
+    /// Where a new process takes over from this one: an absolute path, at most [`UNIX_PATH_BYTES_MAX`] long. `None` is
+    /// nowhere.
+    pub handover: Option<At<PathBuf>>,
 }
 
 /// `[limits]`

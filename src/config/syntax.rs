@@ -58,6 +58,10 @@ pub struct AdminAddress(pub ListenAddress);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilePath(pub String);
 
+/// The path of a unix socket, not empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketPath(pub String);
+
 /// The name of a backend in TLS: a host name in lower case, or an IP address, IPv6 without brackets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerName(pub String);
@@ -79,6 +83,7 @@ use text_words;
 text_words! {
     Name = "a name", |text, _| name(text);
     FilePath = "a path", |text, _| file_path(text);
+    SocketPath = "a path such as /run/longhaul/handover.sock", |text, _| socket_path(text);
     ServerName = "a name such as chat.example.com", |text, _| server_name(text);
     SocketAddr = "an IP address and a port", |text, _| socket_address(text);
     ListenAddress = "an IP address and a port, or a unix socket", |text, _| listen_address(text);
@@ -146,6 +151,14 @@ fn file_path(text: &str) -> Result<FilePath, Wrong> {
         return wrong(text, "is not a path", "write the path of a file");
     }
     Ok(FilePath(text.to_owned()))
+}
+
+fn socket_path(text: &str) -> Result<SocketPath, Wrong> {
+    match text.strip_prefix("unix:") {
+        // Addresses have it, because they may also be others.
+        Some(path) => wrong(text, "is an address", write(path)),
+        None => file_path(text).map(|path| SocketPath(path.0)),
+    }
 }
 
 fn host(text: &str) -> Result<HostMatch, Wrong> {

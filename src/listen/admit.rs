@@ -47,6 +47,10 @@ pub struct WorkerInbox {
     pub load: Count,
 }
 
+/// Another process accepts from the socket: told to a loop that is to leave it as it is.
+#[derive(Debug)]
+pub struct HandedOver;
+
 /// One listener's loop.
 pub struct Admission {
     /// Where the settings of the socket are looked up, connection by connection.
@@ -65,18 +69,18 @@ pub struct Admission {
 
 impl Admission {
     /// Accepts until the sender of `close` is dropped; then takes what the kernel has accepted already, and closes the
-    /// socket.
-    pub async fn run(mut self, mut acceptor: Acceptor, mut close: oneshot::Receiver<()>) {
-        loop {
+    /// socket. If it says [`HandedOver`], whoever has not been accepted is another process's.
+    pub async fn run(mut self, mut acceptor: Acceptor, mut close: oneshot::Receiver<HandedOver>) {
+        let told = loop {
             let ready = tokio::select! {
                 biased;
-                _ = &mut close => break,
+                told = &mut close => break told,
                 ready = acceptor.ready() => ready,
             };
             // Only for a connection that is there: an idle listener must not keep a permit from a busy one.
             let permit = tokio::select! {
                 biased;
-                _ = &mut close => break,
+                told = &mut close => break told,
                 permit = self.permit() => permit,
             };
             match ready.and_then(|()| acceptor.accept_ready()) {
@@ -86,8 +90,11 @@ impl Admission {
                     self.rest(error).await;
                 }
             }
+        };
+        match told {
+            Ok(HandedOver) => acceptor.leave(),
+            Err(_) => self.take_the_rest(&mut acceptor).await,
         }
-        self.take_the_rest(&mut acceptor).await;
     }
 
     /// Takes what has begun to connect before the socket closes: those clients believe, or are about to, that they are

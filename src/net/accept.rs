@@ -115,6 +115,13 @@ impl Acceptor {
         }
     }
 
+    /// Takes nothing more, and leaves the queue and the file to another process that has this socket, too.
+    pub fn leave(self) {
+        if let Some(file) = self.file {
+            file.leave();
+        }
+    }
+
     fn accept_from(&self, listener: impl AsFd) -> Result<(TcpStream, Peer), AcceptError> {
         // One system call instead of the two of `TcpListener::accept` and `set_nonblocking`.
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;

@@ -3,6 +3,7 @@
 pub mod accept;
 pub mod dial;
 pub mod dns;
+pub mod handover;
 pub mod http;
 pub mod http2;
 pub mod line;

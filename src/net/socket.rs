@@ -14,6 +14,10 @@ use crate::config::Tcp;
 
 /// Connections that the kernel holds until they are accepted. The kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
+/// The mode of a unix socket's file: its owner and the group may connect.
+pub const GROUP_MODE: u32 = 0o660;
+/// Its owner alone may.
+pub const OWNER_MODE: u32 = 0o600;
 
 /// Binds and listens; what is accepted has the options of `tcp`.
 ///
@@ -36,11 +40,11 @@ pub fn listen(address: SocketAddr, tcp: &Tcp) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Binds a unix socket that the owner and the group may use, in place of one that a process has left behind.
+/// Binds a unix socket whose file has this mode, in place of one that a process has left behind.
 ///
 /// # Errors
 /// The kernel's; `AddrInUse` when somebody still listens there.
-pub fn listen_unix(path: &Path) -> io::Result<UnixListener> {
+pub fn listen_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
     if path.exists() {
         if UnixStream::connect(path).is_ok() {
             return Err(io::ErrorKind::AddrInUse.into());
@@ -52,7 +56,7 @@ pub fn listen_unix(path: &Path) -> io::Result<UnixListener> {
         fs::remove_file(path)?;
     }
     let listener = UnixListener::bind(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }

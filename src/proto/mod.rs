@@ -33,6 +33,7 @@ pub mod hop;
 pub mod http2;
 pub mod limit;
 pub mod list;
+pub mod manifest;
 pub mod message;
 pub mod origin;
 pub mod peer;

@@ -10,6 +10,7 @@ pub mod pools;
 pub mod registry;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 use http::HeaderName;
@@ -100,6 +101,16 @@ impl ListenerKey {
     pub fn new(address: ListenAddress, name: &Arc<str>) -> ListenerKey {
         let differs = matches!(address, ListenAddress::Tcp(address) if address.port() == 0);
         ListenerKey { address, name: differs.then(|| name.clone()) }
+    }
+}
+
+/// The same text for the same socket in every process, and another for another.
+impl fmt::Display for ListenerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "{} {name}", self.address),
+            None => self.address.fmt(f),
+        }
     }
 }
 

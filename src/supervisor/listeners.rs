@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::TcpListener;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::handover::Inherited;
 use super::threads::Worker;
 use crate::config::{Config, ListenAddress, Place, Problems, Tcp};
 use crate::lifecycle::Permits;
-use crate::listen::admit::{Admission, WorkerInbox};
+use crate::listen::admit::{Admission, HandedOver, WorkerInbox};
 use crate::net::accept::Acceptor;
 use crate::net::listening::Listening;
 use crate::proxy::Plane;
@@ -19,6 +21,8 @@ use crate::state::{Listener, ListenerKey, Snapshot};
 /// All open sockets.
 #[derive(Default)]
 pub struct Listeners {
+    /// Whether another process may ask for them.
+    shares: bool,
     open: BTreeMap<ListenerKey, Open>,
     /// Those that take what has begun to connect, and then close.
     closing: Vec<JoinHandle<()>>,
@@ -28,29 +32,40 @@ struct Open {
     address: String,
     accepting: JoinHandle<()>,
     /// Its drop closes the socket.
-    _close: oneshot::Sender<()>,
+    close: oneshot::Sender<HandedOver>,
+    /// To be given to another process, where one may ask for it.
+    shared: Option<TcpListener>,
 }
 
 /// Sockets that are bound and not yet accepted from; dropped, they are closed again.
-pub struct Bound(Vec<(Arc<Listener>, Listening)>);
+pub struct Bound(Vec<Door>);
+
+struct Door {
+    listener: Arc<Listener>,
+    socket: Listening,
+    is_inherited: bool,
+}
 
 impl Listeners {
-    /// Binds what `snapshot` has and is not open yet; what cannot be bound is added to `problems`, at its place in the
-    /// file.
-    pub fn bind_new(&self, snapshot: &Snapshot, problems: &mut Problems) -> Bound {
+    /// None yet. If it `shares`, another process may ask for them.
+    pub fn new(shares: bool) -> Listeners {
+        Listeners { shares, ..Listeners::default() }
+    }
+
+    /// Binds what `snapshot` has and is neither open yet nor inherited; what cannot be bound is added to `problems`, at its
+    /// place in the file.
+    pub fn bind_new(&self, snapshot: &Snapshot, inherited: &mut Inherited, problems: &mut Problems) -> Bound {
+        let tcp = &snapshot.config.tcp;
         let mut bound = Vec::new();
         for (listener, words) in snapshot.listeners.iter().zip(&snapshot.config.listeners) {
-            if !self.open.contains_key(&listener.key)
-                && let Some(socket) = bind(
-                    &listener.key.address,
-                    &words.address.place,
-                    &snapshot.config.tcp,
-                    &self.open,
-                    problems,
-                )
-            {
-                bound.push((listener.clone(), socket));
+            if self.open.contains_key(&listener.key) {
+                continue;
             }
+            let old = inherited.keep(&listener.key);
+            let is_inherited = old.is_some();
+            let (address, place) = (&listener.key.address, &words.address.place);
+            let socket = old.or_else(|| bind(address, place, tcp, &self.open, problems));
+            bound.extend(socket.map(|socket| Door { listener: listener.clone(), socket, is_inherited }));
         }
         Bound(bound)
     }
@@ -66,21 +81,31 @@ impl Listeners {
         permits: &Permits,
         workers: &[Worker],
     ) -> io::Result<()> {
-        for (listener, socket) in bound.0 {
+        let snapshot = plane.snapshot.load();
+        for Door { listener, mut socket, is_inherited } in bound.0 {
+            if is_inherited {
+                socket.claim();
+            }
             let (close, closed) = oneshot::channel();
+            let shared = self.shares.then(|| socket.socket.try_clone()).transpose()?;
             let (key, address) = (listener.key.clone(), socket.to_string());
             tracing::info!(listener = %listener.name, %address, "listening");
             let admission = Admission {
                 plane: plane.clone(),
                 listener,
-                tcp: plane.snapshot.load().config.tcp.clone(),
+                tcp: snapshot.config.tcp.clone(),
                 permits: permits.clone(),
                 workers: workers.iter().map(|worker| worker.inbox.clone()).collect::<Vec<WorkerInbox>>(),
                 last_logged: None,
             };
             let accept = async move {
                 match Acceptor::new(socket) {
-                    Ok(acceptor) => admission.run(acceptor, closed).await,
+                    Ok(acceptor) => {
+                        if is_inherited {
+                            acceptor.retune(&admission.tcp);
+                        }
+                        admission.run(acceptor, closed).await
+                    }
                     Err(error) => {
                         tracing::error!(listener = %admission.listener.name, %error, "cannot listen")
                     }
@@ -90,7 +115,7 @@ impl Listeners {
                 [only] => only.runtime.spawn(accept),
                 _ => tokio::spawn(accept),
             };
-            self.open.insert(key, Open { address, accepting, _close: close });
+            self.open.insert(key, Open { address, accepting, close, shared });
         }
         Ok(())
     }
@@ -116,6 +141,20 @@ impl Listeners {
         let open = std::mem::take(&mut self.open);
         self.closing.extend(open.into_values().map(|open| open.accepting));
         self.closed().await;
+    }
+
+    /// Those that may be given to another process.
+    pub fn shared(&self) -> impl Iterator<Item = (&ListenerKey, &TcpListener)> {
+        self.open.iter().filter_map(|(key, open)| Some((key, open.shared.as_ref()?)))
+    }
+
+    /// Accepts no more from a socket, which another process has.
+    pub fn leave(&mut self, key: &ListenerKey) {
+        if let Some(open) = self.open.remove(key) {
+            // A loop that has ended has nothing to leave.
+            let _ = open.close.send(HandedOver);
+            self.closing.push(open.accepting);
+        }
     }
 
     /// Closes everything now.
@@ -162,13 +201,48 @@ fn bind(
     None
 }
 
-/// Binds the addresses of `[metrics]` and `[admin]`; what cannot be bound is added to `problems`, at its place in the
-/// file.
-pub fn bind_admin(config: &Config, problems: &mut Problems) -> (Option<Listening>, Option<Listening>) {
-    let mut open = |address: &ListenAddress, place: &Place| {
-        bind(address, place, &config.tcp, &BTreeMap::new(), problems)
+/// A socket of the process itself, and its identity.
+pub type Own = (ListenerKey, Listening);
+
+/// Binds the addresses of `[metrics]` and `[admin]` that are not inherited; what cannot be bound is added to `problems`,
+/// at its place in the file.
+pub fn bind_admin(
+    config: &Config,
+    inherited: &mut Inherited,
+    problems: &mut Problems,
+) -> (Option<Own>, Option<Own>) {
+    let mut open = |table: &str, address: &ListenAddress, place: &Place| {
+        let key = ListenerKey::new(address.clone(), &table.into());
+        let old = inherited.keep(&key);
+        let socket = old.or_else(|| bind(address, place, &config.tcp, &BTreeMap::new(), problems))?;
+        Some((key, socket))
     };
-    let metrics = config.metrics.as_ref().and_then(|at| open(&ListenAddress::Tcp(at.value), &at.place));
-    let admin = config.admin.as_ref().and_then(|at| open(&at.value, &at.place));
+    let metrics = config.metrics.as_ref();
+    let metrics = metrics.and_then(|at| open("[metrics]", &ListenAddress::Tcp(at.value), &at.place));
+    let admin = config.admin.as_ref().and_then(|at| open("[admin]", &at.value, &at.place));
     (metrics, admin)
+}
+
+/// Binds the socket at which a new process takes over, unless it is inherited.
+pub fn bind_handover(config: &Config, inherited: &mut Inherited, problems: &mut Problems) -> Option<Own> {
+    let path = config.server.handover.as_ref()?;
+    let address = ListenAddress::Unix(path.value.clone());
+    let key = ListenerKey::new(address, &"[server]".into());
+    if let Some(socket) = inherited.keep(&key) {
+        return Some((key, socket));
+    }
+    match Listening::bind_private(&path.value) {
+        Ok(socket) => Some((key, socket)),
+        Err(error) => {
+            let remedy = match error.kind() {
+                io::ErrorKind::AddrInUse => {
+                    "a longhaul runs there: take over from it with --takeover, or stop it"
+                }
+                _ => "use a path in a folder that longhaul may write to",
+            };
+            let message = format!("cannot wait for a new process at {}: {error}", key.address);
+            problems.push(path.place.clone(), message, remedy);
+            None
+        }
+    }
 }

@@ -2,11 +2,12 @@
 //! new generation changes; the others go on, with the streaks they have.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
@@ -26,12 +27,32 @@ const FIRST_ROUND_MAX: Duration = Duration::from_secs(5);
 /// Whether the first look of every discovery and the first round of probes are over, or have taken too long. Backends that
 /// are down or not found do not matter: to send clients to another proxy would not bring them up.
 #[derive(Clone, Default)]
-pub struct Readiness(Arc<AtomicBool>);
+pub struct Readiness(Arc<Gate>);
+
+#[derive(Default)]
+struct Gate {
+    is_open: AtomicBool,
+    opened: Notify,
+}
 
 impl Readiness {
     /// Whether clients may be sent here.
     pub fn is_ready(&self) -> bool {
-        self.0.load(Relaxed)
+        self.0.is_open.load(Relaxed)
+    }
+
+    /// Waits until they may.
+    pub async fn wait(&self) {
+        let mut opened = pin!(self.0.opened.notified());
+        opened.as_mut().enable();
+        if !self.is_ready() {
+            opened.await;
+        }
+    }
+
+    fn open(&self) {
+        self.0.is_open.store(true, Relaxed);
+        self.0.opened.notify_waiters();
     }
 }
 
@@ -88,7 +109,7 @@ impl Probes {
         probes.tasks.spawn(async move {
             // The channel ends when every watcher has dropped its sender.
             let _ = timeout(FIRST_ROUND_MAX, all_ready.recv()).await;
-            ready.0.store(true, Relaxed);
+            ready.open();
         });
         (probes, readiness, unready)
     }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
+use super::handover::Inherited;
 use super::{Supervisor, idle, limits, states};
 use crate::config::diff::Change;
 use crate::config::{Config, Place, Problems, Watched};
@@ -105,7 +106,7 @@ impl Supervisor {
         // An address that was given up a moment ago may be wanted again.
         self.listeners.closed().await;
         let mut problems = Problems::new(snapshot.config.sources.clone());
-        let bound = self.listeners.bind_new(&snapshot, &mut problems);
+        let bound = self.listeners.bind_new(&snapshot, &mut Inherited::default(), &mut problems);
         if !problems.is_empty() {
             return Err(problems);
         }

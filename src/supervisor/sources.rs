@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::discovery::Status as Discovery;
+use super::handover::Predecessors;
 use super::probes::Readiness;
 use super::reload::Status;
 use super::threads::Worker;
@@ -29,13 +30,16 @@ pub struct Sources {
     pub discovery: Discovery,
     /// Tunnels that are asked to go.
     pub waves: Waves,
+    /// Processes that this one has taken over from.
+    pub predecessors: Predecessors,
     /// Lines that the log lost.
     pub sink: Sink,
 }
 
 /// Registers them for the life of the process.
 pub fn register(sources: Sources, workers: &[Worker]) {
-    let Sources { plane, registry, connections, readiness, status, discovery, waves, sink } = sources;
+    let Sources { plane, registry, connections, readiness, status, discovery, waves, predecessors, sink } =
+        sources;
     let loads: Vec<_> = workers.iter().map(|worker| worker.inbox.load.clone()).collect();
     // The metrics hold this closure, and the plane holds the metrics.
     let (metrics, plane) = (plane.metrics.clone(), Arc::downgrade(&plane));
@@ -46,6 +50,7 @@ pub fn register(sources: Sources, workers: &[Worker]) {
         samples.configuration(snapshot.generation, status.last_succeeded(), status.last_success());
         samples.limits(connections.max(), plane.tunnels.max());
         samples.log_dropped(sink.dropped());
+        samples.predecessors(predecessors.tunnels());
         let left = waves.left();
         for reason in REASONS.map(|why| why.ending().label()) {
             samples.draining(reason, left.get(reason).copied().unwrap_or(0));

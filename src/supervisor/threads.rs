@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::admin::api::Api;
 use crate::admin::scrape::Scrape;
-use crate::admin::serve::{Answer, serve};
+use crate::admin::serve::{Answer, Left, serve};
 use crate::lifecycle::Count;
 use crate::listen::admit::{INBOX_MAX, WorkerInbox};
 use crate::listen::connection;
@@ -59,20 +59,23 @@ fn start_worker(index: usize, plane: Arc<Plane>) -> io::Result<Worker> {
     Ok(Worker { inbox: WorkerInbox { arrivals, load: Count::default() }, runtime })
 }
 
-/// Starts the thread that answers scrapers, if `scrape` is there, and operators.
-pub fn start_admin(scrape: Option<(Listening, Scrape)>, api: Option<(Listening, Api)>) -> io::Result<()> {
+/// Starts the thread that answers scrapers, if `scrape` is there, and operators; each until its socket is another process's.
+pub fn start_admin(
+    scrape: Option<(Listening, Scrape, Left)>,
+    api: Option<(Listening, Api, Left)>,
+) -> io::Result<()> {
     let (started, runtime) = sync_channel(1);
     thread::Builder::new().name("admin".into()).spawn(move || {
         run_thread(&started, async move {
             tokio::join!(
                 async {
-                    if let Some((socket, scrape)) = scrape {
-                        answer(socket, scrape).await;
+                    if let Some((socket, scrape, left)) = scrape {
+                        answer(socket, scrape, left).await;
                     }
                 },
                 async {
-                    if let Some((socket, api)) = api {
-                        answer(socket, api).await;
+                    if let Some((socket, api, left)) = api {
+                        answer(socket, api, left).await;
                     }
                 }
             );
@@ -81,9 +84,9 @@ pub fn start_admin(scrape: Option<(Listening, Scrape)>, api: Option<(Listening, 
     runtime.recv().map_err(io::Error::other)?.map(drop)
 }
 
-async fn answer(socket: Listening, answer: impl Answer) {
+async fn answer(socket: Listening, answer: impl Answer, left: Left) {
     match Acceptor::new(socket) {
-        Ok(acceptor) => serve(acceptor, Arc::new(answer)).await,
+        Ok(acceptor) => serve(acceptor, Arc::new(answer), left).await,
         Err(error) => tracing::error!(%error, "cannot serve metrics or operators"),
     }
 }

@@ -38,6 +38,7 @@ impl Metrics {
         for result in [ReloadResult::Accepted, ReloadResult::Unchanged, ReloadResult::Rejected] {
             registry.declare(&RELOADS, &[result.label()]);
         }
+        registry.declare(&HANDOVERS_FAILED, &[]);
         Metrics { registry }
     }
 
@@ -180,6 +181,11 @@ impl Metrics {
     /// The configuration was read again.
     pub fn reload(&self, result: ReloadResult) {
         self.registry.count(&RELOADS, &[result.label()]);
+    }
+
+    /// Another process wanted to take over, and did not.
+    pub fn handover_failed(&self) {
+        self.registry.count(&HANDOVERS_FAILED, &[]);
     }
 
     /// Somebody said who the backends of a pool are.

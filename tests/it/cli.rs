@@ -186,6 +186,9 @@ async fn the_configurations_that_come_with_it_start() {
                 Some(("address", _)) => text += "address = \"127.0.0.1:0\"",
                 // The backend here speaks none, and would be taken down, sooner or later than it is asked.
                 Some(("subprotocol", _)) => {}
+                Some(("handover", _)) => {
+                    text += &format!("handover = \"{}\"", pki.path().join("handover.sock").display());
+                }
                 Some(("ca", _)) => text += &format!("ca = \"{}\"", pki.authority_file().display()),
                 Some(("cert", _)) => text += &format!("cert = \"{}\"", certificate.cert.display()),
                 Some(("crl", _)) => text += &format!("crl = \"{}\"", pki.revoke(&[]).display()),

@@ -17,6 +17,7 @@ mod frame_limits;
 mod framing;
 mod fuzz;
 mod goodbye;
+mod handover;
 mod handshake;
 mod health;
 mod http;

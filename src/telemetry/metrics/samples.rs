@@ -85,6 +85,11 @@ impl Samples {
         self.push(&CERTIFICATE_EXPIRY, &[listener, certificate], expiry.as_secs_f64());
     }
 
+    /// How many tunnels processes still carry that this one has taken over from.
+    pub fn predecessors(&mut self, tunnels: u64) {
+        self.push(&PREDECESSOR_TUNNELS, &[], tunnels as f64);
+    }
+
     /// Log lines lost so far.
     pub fn log_dropped(&mut self, lines: u64) {
         self.push(&LOG_DROPPED, &[], lines as f64);

@@ -138,6 +138,10 @@ families! {
         "Directions of tunnels that broke the rules of WebSocket frames, and are not read since.";
     DRAIN_TUNNELS = Kind::Gauge, "longhaul_drain_tunnels" ["reason"]
         "Tunnels that are open and are asked to go, in a while or already, by the reason that their ends will have.";
+    PREDECESSOR_TUNNELS = Kind::Gauge, "longhaul_predecessor_tunnels" []
+        "Tunnels that are still open in processes that this one, or those before it, has taken over from.";
+    HANDOVERS_FAILED = Kind::Counter, "longhaul_handovers_failed_total" []
+        "How often another process wanted to take over, and did not come to serve: this one went on.";
     REBALANCED = Kind::Counter, "longhaul_rebalanced_tunnels_total" ["pool", "result"]
         "Tunnels that were asked to go so that other backends get their share, or, in a dry run, that would be.";
 
