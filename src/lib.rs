@@ -144,6 +144,9 @@
 //! taking the rest of its queue, and its file stays. What the other one does not keep closes as always. Files are the
 //! new process's only when it serves: else its failure would remove them.
 //!
+//! With the sockets go the keys that no file has, those of session tickets ([`net::tls::rolling`]) and of sticky cookies, and how
+//! backends stand (`supervisor::handover::known`): a verdict counts until the new process has found its own.
+//!
 //! Versions of the two may differ by one another: each says which versions of the protocol it speaks, and what one side does not
 //! know it passes over. The connection stays, and the process that drains tells over it how many tunnels it has left. If the
 //! one that listens is replaced as well, it hands that connection on.

@@ -4,8 +4,11 @@
 //! What is not known is passed over, so that a version may say more than the one before. A new version is for what must be
 //! understood. All of it is bounded, though only the same user and root can say anything here.
 
+mod state;
+
 use std::fmt;
 
+pub use self::state::{BackendState, Known, Secret, TicketKeys};
 use serde_json::{Map, Value, json};
 
 /// The newest version that this longhaul speaks.
@@ -48,6 +51,8 @@ pub struct Manifest {
     pub sockets: Vec<String>,
     /// The ids of processes that were replaced before and still carry tunnels; they report on their sockets.
     pub predecessors: Vec<u64>,
+    /// What it knows.
+    pub known: Known,
 }
 
 /// What the two say after the manifest.
@@ -135,8 +140,13 @@ impl Answer {
 
 impl Manifest {
     fn write(&self) -> Vec<u8> {
-        let Manifest { program, sockets, predecessors } = self;
-        let value = json!({ "program": program, "sockets": sockets, "predecessors": predecessors });
+        let Manifest { program, sockets, predecessors, known } = self;
+        let value = json!({
+            "program": program,
+            "sockets": sockets,
+            "predecessors": predecessors,
+            "known": known.write(),
+        });
         value.to_string().into_bytes()
     }
 
@@ -148,6 +158,7 @@ impl Manifest {
             program: text(object.get("program"))?,
             sockets: sockets.collect::<Result<_, _>>()?,
             predecessors: predecessors.collect::<Result<_, _>>()?,
+            known: Known::read(object.get("known"))?,
         };
         match manifest.sockets.len() + manifest.predecessors.len() > SOCKETS_MAX {
             true => Err(Garbled("too many sockets")),
@@ -258,6 +269,7 @@ mod tests {
             program: "0.1.0".into(),
             sockets: vec!["127.0.0.1:443".into(), "unix:/run/a b.sock".into()],
             predecessors: vec![17],
+            known: Known::default(),
         };
         for answer in [Answer::Refused(hello(1, 2)), Answer::Manifest(manifest)] {
             assert_eq!(Answer::read(&answer.write()), Ok(answer));

@@ -8,6 +8,7 @@ use std::time::Instant;
 use crate::config::BackendAddress;
 use crate::lifecycle::bucket::Bucket;
 use crate::net::tls::clients::Rules;
+use crate::net::tls::rolling::DatedSecret;
 use crate::net::tls::secrets::Secrets;
 use crate::net::tls::tickets::Tickets;
 use crate::upstream::backend::{Backend, Health};
@@ -106,12 +107,28 @@ impl Registry {
         {
             return Ok(tickets.clone());
         }
-        let made = Tickets::new()?;
+        let made = Tickets::new(rules, &[])?;
         tickets.insert(name.clone(), (rules, made.clone()));
         Ok(made)
     }
 
-    /// A secret of this process, the same for its life; `None` when the cryptography provider has no randomness.
+    /// The ticket keys of all listeners, with their rules, for another process.
+    pub fn ticket_secrets(&self) -> Vec<(Arc<str>, Rules, Vec<DatedSecret>)> {
+        let tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
+        tickets.iter().map(|(name, (rules, tickets))| (name.clone(), *rules, tickets.secrets())).collect()
+    }
+
+    /// The listener `name` begins with these, if it demands what `rules` say.
+    pub fn adopt_tickets(&self, name: Arc<str>, rules: Rules, tickets: Tickets) {
+        self.tickets.lock().unwrap_or_else(PoisonError::into_inner).insert(name, (rules, tickets));
+    }
+
+    /// What is signed here is signed with these, unless something was already.
+    pub fn adopt_secrets(&self, secrets: Secrets) {
+        let _ = self.secrets.set(Some(secrets));
+    }
+
+    /// A secret of this process and of those that take over from it; `None` when the cryptography provider has no randomness.
     pub fn secrets(&self) -> Option<Secrets> {
         self.secrets.get_or_init(Secrets::random).clone()
     }

@@ -17,6 +17,7 @@
 //! From then on the one that drains reports how many tunnels it has left ([`predecessors`]).
 
 mod give;
+mod known;
 mod predecessors;
 mod take;
 
@@ -30,12 +31,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 pub use self::give::{Outcome, Taker};
+use self::known::Verdicts;
 pub use self::predecessors::Predecessors;
 use super::listeners::Own;
 use crate::net::accept::Acceptor;
 use crate::net::listening::Listening;
-use crate::proto::manifest::{Hello, Step};
-use crate::state::ListenerKey;
+use crate::proto::manifest::{Hello, Known, Step};
+use crate::state::registry::Registry;
+use crate::state::{ListenerKey, Snapshot};
 
 /// A greeting, from the connection on.
 const HELLO: Duration = Duration::from_secs(5);
@@ -76,6 +79,8 @@ pub struct Inherited {
     /// By identity, with their places in the manifest.
     sockets: HashMap<String, (usize, OwnedFd)>,
     kept: Vec<usize>,
+    known: Known,
+    verdicts: Verdicts,
 }
 
 impl Handover {
@@ -117,6 +122,16 @@ pub async fn next(handover: &mut Option<Handover>) -> Taker {
 }
 
 impl Inherited {
+    /// Puts the keys that were given into a registry, before anything is made with them.
+    pub fn teach(&mut self, registry: &Registry) {
+        self.verdicts = known::learn(std::mem::take(&mut self.known), registry);
+    }
+
+    /// Tells the backends of a snapshot how they stood. Whether a state was ordered by that.
+    pub fn judge(&mut self, snapshot: &Snapshot) -> bool {
+        self.verdicts.apply(snapshot)
+    }
+
     /// The socket of this identity, if there was one; it is kept from now on.
     pub fn keep(&mut self, key: &ListenerKey) -> Option<Listening> {
         let (place, socket) = self.sockets.remove(&key.to_string())?;

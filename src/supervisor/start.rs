@@ -15,7 +15,7 @@ use super::probes::{Probes, Readiness};
 use super::reload::{self, Status};
 use super::sources::{self, Sources};
 use super::waves::Waves;
-use super::{StartError, Supervisor, idle, limits, threads, watch};
+use super::{StartError, Supervisor, idle, limits, states, threads, watch};
 use crate::admin::api::Api;
 use crate::admin::scrape::Scrape;
 use crate::admin::serve::Left;
@@ -83,6 +83,7 @@ impl Supervisor {
         let count = config.server.workers.unwrap_or_else(threads::cores);
         let metrics = Metrics::new(count);
         let registry = Arc::new(Registry::default());
+        inherited.teach(&registry);
         let snapshot =
             build::build(Arc::new(config), None, &registry, &metrics).map_err(StartError::Config)?;
         let config = snapshot.config.clone();
@@ -103,6 +104,8 @@ impl Supervisor {
         let sessions = Arc::new(Sessions::default());
         let carriers = Arc::new(Carriers::default());
         let waves = Waves::new(sessions.clone(), carriers.clone(), config.server.drain.clone());
+        states::settle(&snapshot);
+        inherited.judge(&snapshot);
         let (probes, readiness, unready) = Probes::start(&snapshot, &metrics, &waves, bounds.probes_max);
         let discovery = Discovery::start(&snapshot, &metrics, &unready);
         drop(unready);

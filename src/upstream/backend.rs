@@ -210,6 +210,11 @@ impl Backend {
         state
     }
 
+    /// The state that the configuration gives it.
+    pub fn configured(&self) -> State {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).configured
+    }
+
     /// The state that was ordered and still holds.
     pub fn ordered(&self) -> Option<State> {
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner).ordered

@@ -1,6 +1,7 @@
 //! A new process takes over: it gets the sockets, tunnels live on where they are, and nothing is refused.
 
 mod failures;
+mod known;
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};

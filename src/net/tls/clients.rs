@@ -48,6 +48,16 @@ impl Rules {
     /// Nothing is asked for.
     pub const NONE: Rules = Rules([0; 32]);
 
+    /// For another process, which makes the same rules of it.
+    pub fn to_bytes(self) -> [u8; 32] {
+        self.0
+    }
+
+    /// Those of another process.
+    pub fn from_bytes(digest: [u8; 32]) -> Rules {
+        Rules(digest)
+    }
+
     pub(super) fn digest(&self) -> &[u8] {
         &self.0
     }

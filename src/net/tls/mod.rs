@@ -9,6 +9,7 @@ mod kept;
 mod names;
 mod overheard;
 mod resolver;
+pub mod rolling;
 pub mod secrets;
 pub mod session;
 pub mod stream;

@@ -41,6 +41,11 @@ impl Secrets {
         Some(Secrets([random()?].into()))
     }
 
+    /// This one alone.
+    pub fn one(secret: [u8; SECRET_BYTES]) -> Secrets {
+        Secrets([secret].into())
+    }
+
     /// Each of them.
     pub fn iter(&self) -> impl Iterator<Item = &[u8; SECRET_BYTES]> {
         self.0.iter()

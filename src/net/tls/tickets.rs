@@ -1,5 +1,5 @@
-//! Session tickets (RFC 5077, RFC 8446 4.6.1): what they are encrypted with, by this process alone or by all machines
-//! that share a file of secrets.
+//! Session tickets (RFC 5077, RFC 8446 4.6.1): what they are encrypted with, by this process alone ([`rolling`](super::rolling))
+//! or by all machines that share a file of secrets.
 //!
 //! A shared ticket is AES-256-GCM-SIV (RFC 8452) under a random nonce: machines that know nothing of each other may
 //! draw the same one, and this cipher bears it. Of each secret a key and its public name are derived by HKDF-SHA256 (RFC
@@ -12,10 +12,10 @@ use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
-use rustls::crypto::aws_lc_rs as provider;
 use rustls::server::ProducesTickets;
 
 use super::clients::Rules;
+use super::rolling::{DatedSecret, Rolling};
 use super::secrets::{SECRET_BYTES, Secrets};
 
 /// How long a session can be resumed.
@@ -28,15 +28,29 @@ const TIME_BYTES: usize = 8;
 
 /// What a listener's session tickets are encrypted with. Never to be shared by listeners of different [`Rules`].
 #[derive(Clone)]
-pub struct Tickets(Arc<dyn ProducesTickets>);
+pub enum Tickets {
+    /// By a file.
+    Shared(Arc<Shared>),
+    /// By this process, and those that take over from it.
+    Own(Arc<Rolling>),
+}
 
 impl Tickets {
-    /// Fresh keys of this process, rolled every six hours.
+    /// Keys of this process for listeners of these rules, rolled every six hours: those that a process before this one
+    /// had, or fresh ones.
     ///
     /// # Errors
     /// When the cryptography provider has no randomness.
-    pub fn new() -> Result<Tickets, rustls::Error> {
-        Ok(Tickets(provider::Ticketer::new()?))
+    pub fn new(rules: Rules, before: &[DatedSecret]) -> Result<Tickets, rustls::Error> {
+        Ok(Tickets::Own(Arc::new(Rolling::new(rules, before)?)))
+    }
+
+    /// What another process needs to understand them; nothing that it has in a file.
+    pub fn secrets(&self) -> Vec<DatedSecret> {
+        match self {
+            Tickets::Shared(_) => Vec::new(),
+            Tickets::Own(rolling) => rolling.secrets(),
+        }
     }
 
     /// Keys from a file, for listeners of these rules.
@@ -46,21 +60,24 @@ impl Tickets {
     pub fn shared(secrets: &Secrets, rules: &Rules) -> Result<Tickets, rustls::Error> {
         let derived: Result<Vec<Key>, _> = secrets.iter().map(|secret| Key::derive(secret, rules)).collect();
         let keys = derived.map_err(|_| rustls::Error::General("ticket keys cannot be derived".into()))?;
-        Ok(Tickets(Arc::new(Shared { keys })))
+        Ok(Tickets::Shared(Arc::new(Shared { keys })))
     }
 
     pub(super) fn producer(self) -> Arc<dyn ProducesTickets> {
-        self.0
+        match self {
+            Tickets::Shared(shared) => shared,
+            Tickets::Own(rolling) => rolling,
+        }
     }
 }
 
 /// Tickets that every process with the same secrets and rules understands.
-struct Shared {
+pub struct Shared {
     /// Never empty; the first encrypts.
     keys: Vec<Key>,
 }
 
-struct Key {
+pub(super) struct Key {
     /// Tells which of the keys a ticket is for; in front of it, in the clear.
     name: [u8; NAME_BYTES],
     cipher: RandomizedNonceKey,
@@ -82,7 +99,10 @@ impl KeyType for Material {
 }
 
 impl Key {
-    fn derive(secret: &[u8; SECRET_BYTES], rules: &Rules) -> Result<Key, aws_lc_rs::error::Unspecified> {
+    pub(super) fn derive(
+        secret: &[u8; SECRET_BYTES],
+        rules: &Rules,
+    ) -> Result<Key, aws_lc_rs::error::Unspecified> {
         let mut material = [0; NAME_BYTES + KEY_BYTES];
         let secret = Salt::new(HKDF_SHA256, CONTEXT).extract(secret);
         secret.expand(&[rules.digest()], Material)?.fill(&mut material)?;
@@ -92,10 +112,20 @@ impl Key {
     }
 
     /// Name, nonce, and behind them, encrypted, the time and the session.
-    fn seal(&self, session: &[u8], now: u64) -> Option<Vec<u8>> {
+    pub(super) fn seal(&self, session: &[u8], now: u64) -> Option<Vec<u8>> {
         let mut sealed = [&now.to_be_bytes()[..], session].concat();
         let nonce = self.cipher.seal_in_place_append_tag(Aad::from(&self.name), &mut sealed).ok()?;
         Some([&self.name[..], nonce.as_ref(), &sealed].concat())
+    }
+
+    /// Whether a ticket was made with it.
+    pub(super) fn made(&self, ticket: &[u8]) -> bool {
+        ticket.starts_with(&self.name)
+    }
+
+    /// The session of a ticket that was made with it.
+    pub(super) fn open_named(&self, ticket: &[u8], now: u64) -> Option<Vec<u8>> {
+        self.open(ticket.strip_prefix(&self.name)?, now)
     }
 
     /// The session of a ticket without its name.
@@ -125,13 +155,12 @@ impl ProducesTickets for Shared {
     }
 
     fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
-        let (name, rest) = ticket.split_at_checked(NAME_BYTES)?;
-        self.keys.iter().find(|key| key.name == name)?.open(rest, now()?)
+        self.keys.iter().find(|key| key.made(ticket))?.open_named(ticket, now()?)
     }
 }
 
 /// Seconds since 1970; none before.
-fn now() -> Option<u64> {
+pub(super) fn now() -> Option<u64> {
     Some(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs())
 }
 

@@ -7,7 +7,7 @@ use std::pin::pin;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
-use super::{GO, HELLO, MANIFEST, PREPARE, STEP_BYTES_MAX, predecessors, unexpected, versions};
+use super::{GO, HELLO, MANIFEST, PREPARE, STEP_BYTES_MAX, known, predecessors, unexpected, versions};
 use crate::net::accept::{Acceptor, EXHAUSTED_PAUSE};
 use crate::net::handover::Channel;
 use crate::proto::manifest::{Answer, Hello, Manifest, Step};
@@ -161,6 +161,7 @@ impl Supervisor {
             keys.push(key.clone());
         }
         offer.manifest.program = env!("CARGO_PKG_VERSION").into();
+        offer.manifest.known = known::gather(&self.registry);
         for (pid, stream) in self.predecessors.all() {
             offer.descriptors.push(stream);
             offer.manifest.predecessors.push(pid);

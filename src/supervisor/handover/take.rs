@@ -76,13 +76,19 @@ impl Supervisor {
 
     /// Waits for the first look of discovery and the first probes, as readiness does: who is sent here at once must find
     /// what the other process had.
-    async fn settle_in(&mut self, doors: &Doors) {
+    async fn settle_in(&mut self, doors: &Doors, inherited: &mut Inherited) {
         let mut ready = std::pin::pin!(doors.readiness.wait());
         loop {
             tokio::select! {
                 biased;
                 () = &mut ready => return,
-                event = self.discovery.next() => self.attend(event).await,
+                event = self.discovery.next() => {
+                    self.attend(event).await;
+                    let snapshot = self.plane.snapshot.load_full();
+                    if inherited.judge(&snapshot) {
+                        self.probes.update(&snapshot, None);
+                    }
+                }
             }
         }
     }
@@ -107,12 +113,12 @@ impl Giver {
         let predecessors = descriptors.split_off(manifest.sockets.len());
         let named = manifest.sockets.into_iter().zip(descriptors).enumerate();
         let sockets = named.map(|(place, (name, socket))| (name, (place, socket))).collect();
-        let mut inherited = Inherited { sockets, kept: Vec::new() };
+        let mut inherited = Inherited { sockets, known: manifest.known, ..Inherited::default() };
         let (mut supervisor, doors) = Supervisor::prepare(beginning, &mut inherited)?;
-        let Inherited { sockets, kept } = inherited;
         // What this configuration does not have is the other process's to close.
-        drop(sockets);
-        supervisor.settle_in(&doors).await;
+        inherited.sockets.clear();
+        supervisor.settle_in(&doors, &mut inherited).await;
+        let kept = inherited.kept;
         let sockets = kept.len();
         self.channel.send(&Step::Prepared(kept).write(), GO).await.map_err(Failure::Giver)?;
         let told = self.channel.receive(STEP_BYTES_MAX, GO).await.map_err(Failure::Giver)?;

@@ -127,6 +127,14 @@ impl Conduct {
         Some(time)
     }
 
+    /// Another process has ejected it, for so much longer.
+    pub fn inherit(&self, standing: &Standing, fault: Fault, left: Duration, now: Instant) {
+        let mut record = self.record();
+        let until = record.inherit(fault, left, now);
+        self.until_ms.store(since_epoch_ms(until) + 1, Relaxed);
+        standing.set_ejected(true);
+    }
+
     fn record(&self) -> MutexGuard<'_, Record> {
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -79,6 +79,14 @@ impl Record {
         Some((time, until))
     }
 
+    /// Another process has ejected it for so much longer: until when.
+    pub fn inherit(&mut self, fault: Fault, left: Duration, now: Instant) -> Instant {
+        let until = now + left;
+        self.ejections = self.ejections.max(1);
+        self.until = Some((until, fault));
+        until
+    }
+
     /// What it was last ejected for.
     pub fn reason(&self) -> Option<Fault> {
         self.until.map(|(_, fault)| fault)
