@@ -202,8 +202,8 @@
 //! its place in the live table, its timer and one socket as above, 184 bytes of its stream, and about 400 in h2's tables. Of
 //! the connection's bytes 28 KiB are h2's buffers (16,384 for what it writes, 8,192 for what it reads) and its table of
 //! fields (4,096), which no setting makes smaller, 4,352 the task of the connection. Hence the default of
-//! [`extended_connect`](config::Tls::extended_connect): resident are 27 KiB a connection and 2 to 3 a tunnel, where a
-//! tunnel of its own over HTTP/1.1 takes 5.3, so that it pays from ten tunnels a connection on, and a browser has one.
+//! [`extended_connect`](config::Tls::extended_connect): resident are 26 KiB a connection and 2 to 3 a tunnel, where a
+//! tunnel of its own over HTTP/1.1 takes 5.3, so that it pays from a dozen tunnels a connection on, and a browser has one.
 //!
 //! # HTTP/2
 //! The connection has a task that moves the bytes of all its streams ([`listen::http2`]); each stream has one of its own,

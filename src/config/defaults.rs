@@ -77,7 +77,7 @@ pub const TLS_MIN_VERSION: TlsVersion = TlsVersion::V1_2;
 /// `listeners.tls.http2`: browsers ask for it.
 pub const HTTP2: bool = true;
 /// `listeners.tls.extended_connect`: without it a browser opens an HTTP/1.1 connection for its WebSocket, which takes 9 KiB
-/// (`tests/bench/RESULTS.md`). An HTTP/2 connection takes 31 KiB, and 2 more for each tunnel on it: few browsers have five.
+/// (`tests/bench/RESULTS.md`). An HTTP/2 connection takes 26 KiB, and 2 more for each tunnel on it: few browsers have a dozen.
 pub const EXTENDED_CONNECT: bool = false;
 
 /// `routes.idle_timeout`: longer than any heartbeat in use.
