@@ -148,7 +148,7 @@ words! {
         optional keepalive: Off<KernelTimer>,
         /// How long sent bytes may stay unacknowledged or unread, up to 7d, or `"off"`; default 60s.
         optional user_timeout: Off<Timeout>,
-        /// What may wait in the kernel to be sent on a connection, 16KiB to 16MiB, or `"off"`; default 128KiB.
+        /// What may wait in the kernel to be sent to a client, 16KiB to 16MiB, or `"off"`; default 128KiB.
         optional unsent_max: Off<Size<16_384, 16_777_216>>,
     }
 }

@@ -177,7 +177,7 @@ pub struct Tcp {
     /// How long sent bytes may stay unacknowledged, or unsent because the peer's window is closed (TCP_USER_TIMEOUT);
     /// `None` leaves it to the kernel.
     pub user_timeout: Option<Duration>,
-    /// Bytes that may wait in the kernel to be sent (TCP_NOTSENT_LOWAT), and one write more; `None` leaves it to the kernel.
+    /// Bytes that may wait in the kernel to be sent to a client (TCP_NOTSENT_LOWAT), and one write more; `None` leaves it to the kernel.
     pub unsent_max: Option<usize>,
 }
 

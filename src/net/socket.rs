@@ -36,6 +36,7 @@ pub fn listen(address: SocketAddr, tcp: &Tcp) -> io::Result<TcpListener> {
     }
     socket.bind(&address.into())?;
     tune(&socket, tcp)?;
+    bound_unsent(&socket, tcp)?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
@@ -62,7 +63,7 @@ pub fn listen_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
 }
 
 /// Sets what every connection gets: no Nagle (small frames would wait 40 ms for an acknowledgement), and the clocks
-/// that find a dead peer, and a bound on what waits behind a slow one, where a Ping or a Close would wait, too. What a listening socket accepts inherits them, which saves five system calls a connection.
+/// that find a dead peer. What a listening socket accepts inherits them, which saves five system calls a connection.
 ///
 /// # Errors
 /// The kernel's, when the connection is already gone.
@@ -75,10 +76,14 @@ pub fn tune<'a>(socket: impl Into<SockRef<'a>>, tcp: &Tcp) -> io::Result<()> {
     if tcp.user_timeout.is_some() {
         socket.set_tcp_user_timeout(tcp.user_timeout)?;
     }
-    if let Some(unsent_max) = tcp.unsent_max {
-        socket.set_tcp_notsent_lowat(u32::try_from(unsent_max).unwrap_or(u32::MAX))?;
-    }
     Ok(())
+}
+
+/// Bounds what waits behind a slow client, where a Ping or a Close would wait, too. Only of listening sockets, from which clients'
+/// inherit it: for each connection to a backend it would be a system call more. Nothing is the system's own (0).
+fn bound_unsent(socket: &Socket, tcp: &Tcp) -> io::Result<()> {
+    let unsent_max = tcp.unsent_max.map_or(0, |bytes| u32::try_from(bytes).unwrap_or(u32::MAX));
+    socket.set_tcp_notsent_lowat(unsent_max)
 }
 
 /// As [`tune`], for a socket that has had other options.
@@ -89,8 +94,8 @@ pub fn retune<'a>(socket: impl Into<SockRef<'a>>, tcp: &Tcp) -> io::Result<()> {
     let socket = socket.into();
     socket.set_keepalive(false)?;
     socket.set_tcp_user_timeout(None)?;
-    socket.set_tcp_notsent_lowat(0)?;
-    tune(&*socket, tcp)
+    tune(&*socket, tcp)?;
+    bound_unsent(&socket, tcp)
 }
 
 /// Lets no new connection begin on a listening socket: a SYN is dropped, as if the network had lost it, and repeated by
@@ -156,14 +161,13 @@ mod tests {
         [stream, listener.accept().unwrap().0]
     }
 
-    fn assert_on(stream: &TcpStream, keepalive: Duration, user_timeout: Duration, unsent_max: usize) {
+    fn assert_on(stream: &TcpStream, keepalive: Duration, user_timeout: Duration) {
         let socket = SockRef::from(stream);
         assert!(socket.tcp_nodelay().unwrap());
         assert!(socket.keepalive().unwrap());
         assert_eq!(socket.tcp_keepalive_time().unwrap(), keepalive);
         assert_eq!(socket.tcp_keepalive_interval().unwrap(), keepalive);
         assert_eq!(socket.tcp_user_timeout().unwrap(), Some(user_timeout));
-        assert_eq!(socket.tcp_notsent_lowat().unwrap() as usize, unsent_max);
     }
 
     fn assert_off(stream: &TcpStream) {
@@ -185,14 +189,26 @@ mod tests {
             unsent_max: Some(unsent_max),
         };
         for stream in connected(&on) {
-            assert_on(&stream, keepalive, user_timeout, unsent_max);
+            assert_on(&stream, keepalive, user_timeout);
             retune(&stream, &OFF).unwrap();
             assert_off(&stream);
         }
         for stream in connected(&OFF) {
             assert_off(&stream);
             retune(&stream, &on).unwrap();
-            assert_on(&stream, keepalive, user_timeout, unsent_max);
+            assert_on(&stream, keepalive, user_timeout);
         }
+    }
+
+    #[test]
+    fn what_is_unsent_is_bounded_towards_clients() {
+        let unsent_max = |stream: &TcpStream| SockRef::from(stream).tcp_notsent_lowat().unwrap();
+        let on = Tcp { unsent_max: Some(99_000), ..OFF };
+        let [to_backend, to_client] = connected(&on);
+        assert_eq!((unsent_max(&to_backend), unsent_max(&to_client)), (0, 99_000));
+        retune(&to_client, &OFF).unwrap();
+        assert_eq!(unsent_max(&to_client), 0);
+        retune(&to_client, &on).unwrap();
+        assert_eq!(unsent_max(&to_client), 99_000);
     }
 }
